@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The hosts behind the lab's instances: a systemd container each, on a network namespace of its own.
+
+Data: a Host, what an instance is made of. Flow: the API's lifecycle -> Hosts -> podman and the lab's network.
+The namespace outlives its container's reboots, as a network card does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from lab.network import Network, VpcAddress, host_namespace, namespaces, resolvers
+from lab.podman import podman
+from lab.shell import CommandError
+
+LABEL = "c50k.lab"
+IMAGES = {"linode/debian13": "localhost/c50k-lab/debian13", "private/1": "localhost/c50k-lab/debian13-golden"}
+
+# What a virtual machine's root may do and the stack's services use; the kernel stays the machine's.
+CAPABILITIES = "SYS_ADMIN,NET_ADMIN,NET_RAW,SYS_PTRACE,SYS_NICE,IPC_LOCK,AUDIT_WRITE,MKNOD,SYSLOG"
+BOOT_TIMEOUT = 90.0  # seconds until systemd has finished booting
+STOP_TIMEOUT = 20  # seconds a host has to shut down before its power is cut
+
+
+class HostError(Exception):
+    """A host did not do what it was asked; the text says which and why."""
+
+
+@dataclass(frozen=True)
+class Host:
+    """What a host is made of: its image, its size, its addresses, and the keys that may log in."""
+
+    id: int
+    label: str
+    image: str
+    vcpus: int
+    memory_mib: int
+    public_ipv4: str | None
+    vpc: tuple[VpcAddress, ...]
+    authorized_keys: tuple[str, ...]
+
+    @property
+    def container(self) -> str:
+        return f"c50k-{self.id}"
+
+    @property
+    def hostname(self) -> str:
+        return self.label.replace("_", "-").lower()
+
+
+class Hosts(Protocol):
+    """What the API needs of the hosts behind its instances."""
+
+    async def prepare(self) -> None: ...
+    async def create(self, host: Host) -> None: ...
+    async def start(self, host: Host) -> None: ...
+    async def stop(self, host: Host) -> None: ...
+    async def delete(self, host: Host) -> None: ...
+    async def running(self) -> set[int]: ...
+    async def cleanup(self) -> None: ...
+
+
+class NoHosts:
+    """Instances with nothing behind them: for work on the API alone."""
+
+    def __init__(self) -> None:
+        self._running: set[int] = set()
+
+    async def prepare(self) -> None:
+        """Nothing to prepare."""
+
+    async def create(self, host: Host) -> None:
+        """Nothing to make."""
+
+    async def start(self, host: Host) -> None:
+        self._running.add(host.id)
+
+    async def stop(self, host: Host) -> None:
+        self._running.discard(host.id)
+
+    async def delete(self, host: Host) -> None:
+        self._running.discard(host.id)
+
+    async def running(self) -> set[int]:
+        return set(self._running)
+
+    async def cleanup(self) -> None:
+        self._running.clear()
+
+
+class PodmanHosts:
+    """Hosts as podman containers that run systemd."""
+
+    def __init__(self, state: Path) -> None:
+        self.network = Network(state)
+        self._wiring = asyncio.Lock()  # two hosts may need the same VPC router
+
+    async def prepare(self) -> None:
+        await self.network.up()
+
+    async def create(self, host: Host) -> None:
+        """Make a host's network and its container; nothing runs yet. Raises HostError."""
+        if host.image not in IMAGES:
+            raise HostError(f"{host.label}: the lab has no image {host.image}; it has {', '.join(sorted(IMAGES))}")
+        try:
+            async with self._wiring:
+                await self.network.add_host(host.id, host.public_ipv4, host.vpc)
+            await podman(
+                *("create", "--name", host.container, "--hostname", host.hostname),
+                *("--label", f"{LABEL}={host.id}", "--log-driver", "none"),
+                *("--systemd", "always", "--no-hosts", "--stop-timeout", str(STOP_TIMEOUT)),
+                *("--network", f"ns:/run/netns/{host_namespace(host.id)}"),
+                *(option for server in resolvers() for option in ("--dns", server)),
+                *("--cap-add", CAPABILITIES, "--security-opt", "unmask=/proc/sys"),
+                *("--security-opt", "seccomp=unconfined", "--security-opt", "apparmor=unconfined"),
+                *("--cpus", str(host.vcpus), "--memory", f"{host.memory_mib}m", "--pids-limit", "0"),
+                *("--shm-size", f"{host.memory_mib // 2}m"),
+                *("--env", "LAB_AUTHORIZED_KEYS=" + "\n".join(host.authorized_keys)),
+                IMAGES[host.image],
+            )
+        except CommandError as error:
+            raise HostError(f"{host.label}: {error}") from error
+
+    async def start(self, host: Host) -> None:
+        """Boot a host and return when systemd is up. Raises HostError."""
+        try:
+            if host_namespace(host.id) not in await namespaces():  # this machine was rebooted
+                async with self._wiring:
+                    await self.network.add_host(host.id, host.public_ipv4, host.vpc)
+            await podman("start", host.container)
+            await self._booted(host)
+        except CommandError as error:
+            raise HostError(f"{host.label} did not boot: {error}") from error
+
+    async def _booted(self, host: Host) -> None:
+        deadline = time.monotonic() + BOOT_TIMEOUT
+        while True:
+            await asyncio.sleep(0.5)
+            try:
+                await podman("exec", host.container, "systemctl", "is-system-running", "--wait", "--quiet")
+                return
+            except CommandError as error:
+                if "degraded" in str(error) or await self._degraded(host):
+                    return
+                if time.monotonic() > deadline:
+                    raise HostError(f"{host.label}: systemd was not up after {BOOT_TIMEOUT:.0f} s: {error}") from error
+
+    async def _degraded(self, host: Host) -> bool:
+        """Tell whether systemd has finished booting with a failed unit: up, as far as a cloud can know."""
+        try:
+            state = await podman("exec", host.container, "sh", "-c", "systemctl is-system-running; true")
+        except CommandError:
+            return False
+        return state.strip() == "degraded"
+
+    async def stop(self, host: Host) -> None:
+        """Shut a host down; its disk and its addresses stay. Raises HostError."""
+        try:
+            await podman("stop", "--ignore", host.container)
+        except CommandError as error:
+            raise HostError(f"{host.label}: {error}") from error
+
+    async def delete(self, host: Host) -> None:
+        """Remove a host, running or not, with its network."""
+        await podman("rm", "--force", "--time", "0", "--ignore", host.container)
+        async with self._wiring:
+            await self.network.remove_host(host.id)
+
+    async def running(self) -> set[int]:
+        """Return the ids of the hosts that run."""
+        lines = await podman("ps", "--filter", f"label={LABEL}", "--format", f'{{{{index .Labels "{LABEL}"}}}}')
+        return {int(line) for line in lines.split()}
+
+    async def cleanup(self) -> None:
+        """Remove every host and all of the network, by label, whatever state is left."""
+        names = (await podman("ps", "--all", "--quiet", "--filter", f"label={LABEL}")).split()
+        if names:
+            await podman("rm", "--force", "--time", "0", *names)
+        await self.network.down()

@@ -1,0 +1,245 @@
+# Copyright: c50k.stack contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The Linode API for this collection's plugins: the official SDK with limits on time, retries that cannot make a twin,
+and messages that teach."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import json
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule, env_fallback, missing_required_lib
+
+try:
+    import requests
+    from linode_api4 import ApiError, LinodeClient
+
+    IMPORT_ERROR = None
+except ImportError:
+    IMPORT_ERROR = traceback.format_exc()
+
+DEFAULT_URL = "https://api.linode.com/v4"
+PAGE_SIZE = 500
+ATTEMPTS = 5
+MAX_WAIT = 60.0
+PASSING = frozenset({408, 429, 500, 502, 503, 504})
+CREATE_RATE = (20, 15.0)
+
+ARGUMENT_SPEC = {
+    "api_token": {"type": "str", "no_log": True, "fallback": (env_fallback, ["LINODE_TOKEN"])},
+    "api_url": {"type": "str", "default": DEFAULT_URL, "fallback": (env_fallback, ["LINODE_API_URL"])},
+    "api_timeout": {"type": "int", "default": 30},
+    "ca_path": {"type": "path", "fallback": (env_fallback, ["LINODE_CA"])},
+}
+
+Row = dict[str, Any]
+
+
+class LinodeError(Exception):
+    """A call that failed for good.
+
+    :ivar status: the HTTP status, or None if no answer was understood.
+    :ivar passing: whether the same call may succeed later.
+    :ivar retry_after: seconds the API asked to wait, or None.
+    """
+
+    def __init__(
+        self, message: str, status: int | None = None, passing: bool = False, retry_after: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.passing = passing
+        self.retry_after = retry_after
+
+
+class LinodeApi:
+    """The Linode API at one URL with one token.
+
+    Every request has a time limit. GET, PUT and DELETE are sent again after a lost connection and after 408, 429 and
+    5xx, waiting as long as ``Retry-After`` says (MAX_WAIT seconds at most). A POST is sent once: see :meth:`create`.
+    Its methods may be used from several threads, and raise :class:`LinodeError` only.
+
+    :param timeout: seconds for each answer.
+    :param backoff: seconds before the second attempt; doubled before each further one.
+    """
+
+    def __init__(
+        self, token: str, url: str = DEFAULT_URL, timeout: float = 30, ca_path: str | None = None, backoff: float = 0.5
+    ) -> None:
+        if not token:
+            raise LinodeError(
+                "No Linode API token: set api_token, or the environment variable LINODE_TOKEN, to a personal access"
+                " token that may read and write Linodes and VPCs."
+            )
+        self.url = url.rstrip("/")
+        self.backoff = backoff
+        self._sdk = LinodeClient(token, base_url=self.url, user_agent="c50k.stack", ca_path=ca_path, retry=False)
+        session = self._sdk.session
+        session.request = functools.partial(session.request, timeout=(min(timeout, 10), timeout))
+        session.auth = _keep_authorization
+
+    def get(self, path: str, filters: Row | None = None) -> Row:
+        return self._call("get", path, filters=filters)
+
+    def put(self, path: str, body: Row) -> Row:
+        return self._call("put", path, data=body)
+
+    def delete(self, path: str) -> None:
+        """Delete what is at path; what is gone already counts as deleted."""
+        try:
+            self._call("delete", path)
+        except LinodeError as error:
+            if error.status != 404:
+                raise
+
+    def post(self, path: str, body: Row) -> Row:
+        return self._send("post", path, data=body)
+
+    def list(self, path: str, filters: Row | None = None) -> list[Row]:
+        """Every row of a paged list, in one request per 500 rows.
+
+        A list whose total changed while it was read is read again, as rows may have moved over a page's edge unseen.
+        If it never keeps still, the rows of the last reading are returned.
+        """
+        rows: dict[Any, Row] = {}
+        for _attempt in range(ATTEMPTS):
+            rows, totals, page, pages = {}, set(), 1, 1
+            while page <= pages:
+                try:
+                    reply = self.get(f"{path}?page={page}&page_size={PAGE_SIZE}", filters=filters)
+                    totals.add(reply["results"])
+                    pages = reply["pages"]
+                    rows.update((row.get("id") or json.dumps(row, sort_keys=True), row) for row in reply["data"])
+                except LinodeError as error:
+                    if error.status != 404 or page == 1:
+                        raise
+                    totals.add(None)  # the page is gone since the one before it was read
+                    break
+                except (AttributeError, KeyError, TypeError) as error:
+                    raise LinodeError(f"GET {self.url}{path}: the answer is not a page of a list.") from error
+                page += 1
+            if totals == {len(rows)}:
+                break
+        return list(rows.values())
+
+    def create(
+        self, path: str, body: Row, find: Callable[[], Row | None], before: Callable[[], None] = lambda: None
+    ) -> Row:
+        """POST body to path and return the thing made, exactly one, whatever becomes of requests and replies.
+
+        :param find: looks the thing up by its unique label; after any failure it is asked before another attempt.
+        :param before: called before each attempt, to keep a rate.
+        """
+        for attempt in range(ATTEMPTS):
+            before()
+            try:
+                return self.post(path, body)
+            except LinodeError as error:
+                if error.passing:
+                    self._wait(attempt, error)
+                found = find()
+                if found is not None:
+                    return found
+                if not error.passing or attempt == ATTEMPTS - 1:
+                    raise
+        raise AssertionError("unreachable")
+
+    def _call(self, method: str, path: str, **arguments: Any) -> Row:
+        for attempt in range(ATTEMPTS):
+            try:
+                return self._send(method, path, **arguments)
+            except LinodeError as error:
+                if not error.passing or attempt == ATTEMPTS - 1:
+                    raise
+                self._wait(attempt, error)
+        raise AssertionError("unreachable")
+
+    def _wait(self, attempt: int, error: LinodeError) -> None:
+        delay = self.backoff * 2**attempt if error.retry_after is None else error.retry_after
+        time.sleep(min(delay, MAX_WAIT))
+
+    def _send(self, method: str, path: str, **arguments: Any) -> Row:
+        where = f"{method.upper()} {self.url}{path}"
+        try:
+            reply = getattr(self._sdk, method)(path, **arguments)
+        except ApiError as error:
+            raise self._translate(error) from error
+        except requests.exceptions.SSLError as error:
+            raise LinodeError(f"{where}: {error}. If the API has a certificate of your own, set ca_path.") from error
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise LinodeError(f"{where}: the answer is not the Linode API's. Is api_url right? ({error})") from error
+        except requests.RequestException as error:
+            raise LinodeError(f"{where}: no answer. Is api_url right, and the API up? ({error})", None, True) from error
+        return reply or {}
+
+    def _translate(self, error: ApiError) -> LinodeError:
+        message = str(error)
+        if error.status == 401:
+            message += (
+                f". {self.url} refuses the token: api_token (or LINODE_TOKEN) has to be a personal access token of"
+                " that API, not expired, that may read and write Linodes and VPCs."
+            )
+        return LinodeError(message, error.status, error.status in PASSING, _retry_after(error))
+
+
+class RateLimit:
+    """Lets at most ``count`` callers pass in any ``seconds``; the others wait in line. For threads."""
+
+    def __init__(self, count: int, seconds: float) -> None:
+        self.seconds = seconds
+        self._passed: deque[float] = deque(maxlen=count)
+        self._lock = threading.Lock()
+
+    def wait(self) -> None:
+        with self._lock:
+            if len(self._passed) == self._passed.maxlen:
+                time.sleep(max(0.0, self._passed[0] + self.seconds - time.monotonic()))
+            self._passed.append(time.monotonic())
+
+
+def client(module: AnsibleModule) -> LinodeApi:
+    """The API that the module's options name; fails the module if the SDK or the token is missing."""
+    if IMPORT_ERROR:
+        module.fail_json(msg=missing_required_lib("linode_api4"), exception=IMPORT_ERROR)
+    options = module.params
+    try:
+        return LinodeApi(options["api_token"], options["api_url"], options["api_timeout"], options["ca_path"])
+    except LinodeError as error:
+        module.fail_json(msg=str(error))
+
+
+def instance_filter(tags: Iterable[str] = (), regions: Iterable[str] = ()) -> Row | None:
+    """The X-Filter for instances that have all the tags and are in one of the regions; None if neither is given."""
+    terms: list[Row] = [{"tags": tag} for tag in tags]
+    if regions:
+        terms.append({"+or": [{"region": region} for region in regions]})
+    if len(terms) > 1:
+        return {"+and": terms}
+    return terms[0] if terms else None
+
+
+def suggest(wanted: str, allowed: Iterable[str]) -> str:
+    """The allowed values nearest to the wanted one, or the first ten if none is near."""
+    allowed = sorted(allowed)
+    near = difflib.get_close_matches(wanted, allowed, n=5, cutoff=0.5)
+    return ", ".join(near or allowed[:10]) + ("" if near or len(allowed) <= 10 else ", …")
+
+
+def _keep_authorization(request: Any) -> Any:
+    """Does nothing, so that requests does not put a ~/.netrc entry in the place of the token."""
+    return request
+
+
+def _retry_after(error: ApiError) -> float | None:
+    try:
+        return max(0.0, float(error.response.headers["Retry-After"]))
+    except (AttributeError, KeyError, ValueError):
+        return None

@@ -8,12 +8,13 @@ The namespace outlives its container's reboots, as a network card does.
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from lab.network import Network, VpcAddress, host_namespace, namespaces, resolvers
+from lab.network import UPSTREAM, Network, VpcAddress, host_namespace, namespaces, resolvers
 from lab.podman import podman
 from lab.shell import CommandError
 
@@ -96,11 +97,20 @@ class PodmanHosts:
     """Hosts as podman containers that run systemd."""
 
     def __init__(self, state: Path) -> None:
+        self.state = state
         self.network = Network(state)
         self._wiring = asyncio.Lock()  # two hosts may need the same VPC router
 
     async def prepare(self) -> None:
+        """Make the network, and start the external API in it; that ends with this process, however it ends."""
         await self.network.up()
+        namespace = await self.network.add_service("upstream", UPSTREAM)
+        self._upstream = await asyncio.create_subprocess_exec(
+            *("setpriv", "--pdeathsig", "TERM", "ip", "netns", "exec", namespace),
+            *(sys.executable, "-m", "lab.upstream", "--bind", f"{UPSTREAM}:80"),
+            *("--control", str(self.state / "upstream.sock")),
+            cwd=Path(__file__).parent.parent,
+        )
 
     async def create(self, host: Host) -> None:
         """Make a host's network and its container; nothing runs yet. Raises HostError."""

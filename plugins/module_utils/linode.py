@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import functools
 import json
+import re
 import threading
 import time
 import traceback
@@ -29,9 +30,11 @@ except ImportError:
 DEFAULT_URL = "https://api.linode.com/v4"
 PAGE_SIZE = 500
 ATTEMPTS = 5
+BACKOFF = 0.5
 MAX_WAIT = 60.0
 PASSING = frozenset({408, 429, 500, 502, 503, 504})
 CREATE_RATE = (20, 15.0)
+TOKEN = re.compile(r"[!-~]+")
 
 ARGUMENT_SPEC = {
     "api_token": {"type": "str", "no_log": True, "fallback": (env_fallback, ["LINODE_TOKEN"])},
@@ -44,11 +47,11 @@ Row = dict[str, Any]
 
 
 class LinodeError(Exception):
-    """A call that failed for good.
+    """What the user is told: a call failed for good, or is refused before it is made.
 
-    :ivar status: the HTTP status, or None if no answer was understood.
+    :ivar status: the HTTP status, or None if there is none.
     :ivar passing: whether the same call may succeed later.
-    :ivar retry_after: seconds the API asked to wait, or None.
+    :ivar retry_after: seconds the API asks to wait, or None.
     """
 
     def __init__(
@@ -63,24 +66,27 @@ class LinodeError(Exception):
 class LinodeApi:
     """The Linode API at one URL with one token.
 
-    Every request has a time limit. GET, PUT and DELETE are sent again after a lost connection and after 408, 429 and
-    5xx, waiting as long as ``Retry-After`` says (MAX_WAIT seconds at most). A POST is sent once: see :meth:`create`.
-    Its methods may be used from several threads, and raise :class:`LinodeError` only.
+    Every request has a time limit. After a lost connection, 408, 429 and 5xx, a GET, PUT or DELETE is sent again, with
+    408 and 429 when ``Retry-After`` says (in MAX_WAIT seconds at most), else after BACKOFF seconds, doubled each time.
+    A POST is sent once: see :meth:`create`. Methods may be used from several threads, and raise LinodeError only.
 
     :param timeout: seconds for each answer.
-    :param backoff: seconds before the second attempt; doubled before each further one.
     """
 
     def __init__(
-        self, token: str, url: str = DEFAULT_URL, timeout: float = 30, ca_path: str | None = None, backoff: float = 0.5
+        self, token: str | None, url: str = DEFAULT_URL, timeout: float = 30, ca_path: str | None = None
     ) -> None:
+        token = (token or "").strip()
         if not token:
             raise LinodeError(
                 "No Linode API token: set api_token, or the environment variable LINODE_TOKEN, to a personal access"
                 " token that may read and write Linodes and VPCs."
             )
+        if not TOKEN.fullmatch(token):
+            raise LinodeError(
+                "api_token (or LINODE_TOKEN) is no token: it has blanks, line breaks or other characters."
+            )
         self.url = url.rstrip("/")
-        self.backoff = backoff
         self._sdk = LinodeClient(token, base_url=self.url, user_agent="c50k.stack", ca_path=ca_path, retry=False)
         session = self._sdk.session
         session.request = functools.partial(session.request, timeout=(min(timeout, 10), timeout))
@@ -103,11 +109,11 @@ class LinodeApi:
     def post(self, path: str, body: Row) -> Row:
         return self._send("post", path, data=body)
 
-    def list(self, path: str, filters: Row | None = None) -> list[Row]:
+    def rows(self, path: str, filters: Row | None = None) -> list[Row]:
         """Every row of a paged list, in one request per 500 rows.
 
         A list whose total changed while it was read is read again, as rows may have moved over a page's edge unseen.
-        If it never keeps still, the rows of the last reading are returned.
+        If it never keeps still, those of the last reading are returned.
         """
         rows: dict[Any, Row] = {}
         for _attempt in range(ATTEMPTS):
@@ -123,8 +129,8 @@ class LinodeApi:
                         raise
                     totals.add(None)  # the page is gone since the one before it was read
                     break
-                except (AttributeError, KeyError, TypeError) as error:
-                    raise LinodeError(f"GET {self.url}{path}: the answer is not a page of a list.") from error
+                except (AttributeError, KeyError, TypeError):
+                    raise LinodeError(f"GET {self.url}{path}: the answer is not a page of a list.") from None
                 page += 1
             if totals == {len(rows)}:
                 break
@@ -138,7 +144,8 @@ class LinodeApi:
         :param find: looks the thing up by its unique label; after any failure it is asked before another attempt.
         :param before: called before each attempt, to keep a rate.
         """
-        for attempt in range(ATTEMPTS):
+        attempt = 0
+        while True:
             before()
             try:
                 return self.post(path, body)
@@ -148,22 +155,22 @@ class LinodeApi:
                 found = find()
                 if found is not None:
                     return found
-                if not error.passing or attempt == ATTEMPTS - 1:
+                attempt += 1
+                if not error.passing or attempt == ATTEMPTS:
                     raise
-        raise AssertionError("unreachable")
 
     def _call(self, method: str, path: str, **arguments: Any) -> Row:
-        for attempt in range(ATTEMPTS):
+        for attempt in range(ATTEMPTS - 1):
             try:
                 return self._send(method, path, **arguments)
             except LinodeError as error:
-                if not error.passing or attempt == ATTEMPTS - 1:
+                if not error.passing:
                     raise
                 self._wait(attempt, error)
-        raise AssertionError("unreachable")
+        return self._send(method, path, **arguments)
 
     def _wait(self, attempt: int, error: LinodeError) -> None:
-        delay = self.backoff * 2**attempt if error.retry_after is None else error.retry_after
+        delay = BACKOFF * 2**attempt if error.retry_after is None else error.retry_after
         time.sleep(min(delay, MAX_WAIT))
 
     def _send(self, method: str, path: str, **arguments: Any) -> Row:
@@ -171,13 +178,16 @@ class LinodeApi:
         try:
             reply = getattr(self._sdk, method)(path, **arguments)
         except ApiError as error:
-            raise self._translate(error) from error
+            raise self._translate(error) from None
         except requests.exceptions.SSLError as error:
-            raise LinodeError(f"{where}: {error}. If the API has a certificate of your own, set ca_path.") from error
+            raise LinodeError(f"{where}: {error}. If the API has a certificate of your own, set ca_path.") from None
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise LinodeError(f"{where}: the answer is not the Linode API's. Is api_url right? ({error})") from error
+            raise LinodeError(f"{where}: the answer is not the Linode API's. Is api_url right? ({error})") from None
         except requests.RequestException as error:
-            raise LinodeError(f"{where}: no answer. Is api_url right, and the API up? ({error})", None, True) from error
+            reason = getattr(error.args[0] if error.args else None, "reason", error)
+            raise LinodeError(
+                f"{where}: no answer. Is api_url right, and the API up? ({reason})", passing=True
+            ) from None
         return reply or {}
 
     def _translate(self, error: ApiError) -> LinodeError:
@@ -234,11 +244,14 @@ def suggest(wanted: str, allowed: Iterable[str]) -> str:
 
 
 def _keep_authorization(request: Any) -> Any:
-    """Does nothing, so that requests does not put a ~/.netrc entry in the place of the token."""
+    """Do nothing, so that requests does not put a ~/.netrc entry in the place of the token."""
     return request
 
 
 def _retry_after(error: ApiError) -> float | None:
+    # Linode sends Retry-After with every reply; it means something with these two.
+    if error.status not in (408, 429):
+        return None
     try:
         return max(0.0, float(error.response.headers["Retry-After"]))
     except (AttributeError, KeyError, ValueError):

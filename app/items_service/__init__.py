@@ -1,0 +1,1 @@
+"""The reference service of c50k.stack."""

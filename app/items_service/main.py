@@ -1,0 +1,104 @@
+"""The ASGI application. Importing this module reads the settings, so a wrong one stops a release before it serves."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Mount, Route, WebSocketRoute
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from items_service import handlers
+from items_service.cache import Cache
+from items_service.database import Database, DatabaseUnavailable
+from items_service.handlers import JSON, State
+from items_service.health import Health
+from items_service.settings import Settings
+from items_service.upstream import Upstream
+
+MAX_BODY = 64 * 1024  # bytes of a request's body
+logger = logging.getLogger(__name__)
+
+routes = [
+    Route("/", handlers.index),
+    Route("/items", handlers.create_item, methods=["POST"]),
+    Route("/items/{id}", handlers.ItemEndpoint),
+    Route("/health", handlers.alive),
+    Route("/livez", handlers.alive),
+    Route("/readyz", handlers.ready),
+    WebSocketRoute("/ws", handlers.echo),
+    Mount("/static", StaticFiles(directory=Path(__file__).parent / "static", html=True)),
+]
+
+
+class ResponseHeaders:
+    """Says who answered; while draining, asks the client to come back over another connection."""
+
+    def __init__(self, app: ASGIApp, headers: dict[str, str]) -> None:
+        self.app = app
+        self.headers = headers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers.update(self.headers)
+                if scope["state"]["health"].draining:
+                    headers["Connection"] = "close"
+            await send(message)
+
+        await self.app(scope, receive, send_with_headers if scope["type"] == "http" else send)
+
+
+async def http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return JSON({"error": error.detail}, error.status_code, headers=dict(error.headers or {}))
+
+
+async def database_unavailable(request: Request, error: Exception) -> Response:
+    logger.warning("%s %s: %s", request.method, request.url.path, error)
+    return JSON({"error": "The database is unavailable, try again"}, 503, headers={"Retry-After": "1"})
+
+
+async def server_error(request: Request, error: Exception) -> Response:
+    return JSON({"error": "Internal server error"}, 500)
+
+
+def create_app(settings: Settings) -> Starlette:
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[State]:
+        async with Database(settings) as database, Cache(settings) as cache, Upstream(settings) as upstream:
+            checks = {
+                "database_write": database.check_write,
+                "database_read": database.check_read,
+                "cache": cache.check,
+            }
+            async with Health(checks, settings.drain_seconds) as health:
+                yield State(database=database, cache=cache, upstream=upstream, health=health)
+
+    return Starlette(
+        routes=routes,
+        lifespan=lifespan,
+        middleware=[
+            Middleware(ResponseHeaders, headers={"X-Served-By": socket.gethostname(), "X-Release": settings.release_id})
+        ],
+        exception_handlers={
+            HTTPException: http_error,
+            DatabaseUnavailable: database_unavailable,
+            Exception: server_error,
+        },
+        max_body_size=MAX_BODY,
+    )
+
+
+app = create_app(Settings.from_environment())

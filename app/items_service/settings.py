@@ -1,0 +1,145 @@
+"""The settings, read once from the environment; the secrets from the files of $CREDENTIALS_DIRECTORY."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from psycopg import ProgrammingError
+from psycopg.conninfo import conninfo_to_dict
+
+DATABASE_FORM = "postgresql+psycopg://USER@HOST[:PORT][,HOST[:PORT]...]/NAME[?target_session_attrs=...]"
+CACHE_FORM = "redis://USER@HOST:PORT/0, rediss://... or unix://USER@/PATH"
+UPSTREAM_FORM = "http://HOST[:PORT][/PATH] or https://..."
+
+
+class SettingError(ValueError):
+    """A setting is missing or wrong. The message names the variable, its value and what is allowed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Durations are seconds. Pools and connection limits are per worker process."""
+
+    database_write: dict[str, Any] = field(repr=False)  # libpq keywords, password included
+    database_read: dict[str, Any] = field(repr=False)
+    database_pool_size: int
+    database_max_overflow: int
+    database_pool_timeout: float
+    database_pool_recycle: int
+    cache_url: str
+    cache_password: str | None = field(repr=False)
+    cache_max_connections: int
+    cache_ttl: int
+    upstream_url: str
+    upstream_max_connections: int
+    upstream_timeout: float
+    release_id: str
+    drain_seconds: float
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Settings:
+        """Read every setting; raise SettingError for the first that is missing or wrong."""
+        database_password = _credential(environ, "database_password")
+        read_url = "DATABASE_READ_URL" if environ.get("DATABASE_READ_URL") else "DATABASE_WRITE_URL"
+        return cls(
+            database_write=_database(environ, "DATABASE_WRITE_URL", database_password),
+            database_read=_database(environ, read_url, database_password),
+            database_pool_size=int(_number(environ, "DATABASE_POOL_SIZE", 10, 1, 1000)),
+            database_max_overflow=int(_number(environ, "DATABASE_MAX_OVERFLOW", 0, 0, 1000)),
+            database_pool_timeout=_number(environ, "DATABASE_POOL_TIMEOUT", 2.0, 0.1, 4),
+            database_pool_recycle=int(_number(environ, "DATABASE_POOL_RECYCLE", 1800, 1, 86400)),
+            cache_url=_url(environ, "CACHE_URL", ("redis", "rediss", "unix"), CACHE_FORM, "cache_password"),
+            cache_password=_credential(environ, "cache_password"),
+            cache_max_connections=int(_number(environ, "CACHE_MAX_CONNECTIONS", 50, 1, 10000)),
+            cache_ttl=int(_number(environ, "CACHE_TTL", 60, 1, 86400)),
+            upstream_url=_url(environ, "UPSTREAM_URL", ("http", "https"), UPSTREAM_FORM).rstrip("/"),
+            upstream_max_connections=int(_number(environ, "UPSTREAM_MAX_CONNECTIONS", 1000, 1, 60000)),
+            upstream_timeout=_number(environ, "UPSTREAM_TIMEOUT", 5.0, 0.1, 8),
+            release_id=_text(environ, "RELEASE_ID", "development", r"[\w.+-]{1,128}", "letters, digits and ._+-"),
+            drain_seconds=_number(environ, "DRAIN_SECONDS", 2.0, 0, 60),
+        )
+
+
+def _required(environ: Mapping[str, str], name: str, allowed: str) -> str:
+    value = environ.get(name, "")
+    if not value:
+        raise SettingError(f"{name} is not set; expected {allowed}")
+    return value
+
+
+def _number(environ: Mapping[str, str], name: str, default: int | float, low: float, high: float) -> float:
+    """A number from low to high; whole if the default is."""
+    value = environ.get(name) or str(default)
+    try:
+        number = type(default)(value)
+    except ValueError:
+        number = None
+    if number is None or not low <= number <= high:
+        kind = "a whole number" if isinstance(default, int) else "a number"
+        raise SettingError(f"{name} is {value!r}; expected {kind} from {low:g} to {high:g}")
+    return number
+
+
+def _text(environ: Mapping[str, str], name: str, default: str, pattern: str, allowed: str) -> str:
+    value = environ.get(name) or default
+    if not re.fullmatch(pattern, value, re.ASCII):
+        raise SettingError(f"{name} is {value!r}; expected {allowed}")
+    return value
+
+
+def _url(
+    environ: Mapping[str, str], name: str, schemes: tuple[str, ...], allowed: str, credential: str | None = None
+) -> str:
+    value = _required(environ, name, allowed)
+    shown = re.sub(r":[^/@]*@", ":***@", value)
+    try:
+        parts = urlsplit(value)
+        valid = parts.scheme in schemes and bool(parts.path if parts.scheme == "unix" else parts.hostname)
+        valid = valid and (parts.scheme == "unix" or parts.port != 0)
+    except ValueError:
+        valid = False
+    if not valid:
+        raise SettingError(f"{name} is {shown!r}; expected {allowed}")
+    if parts.password is not None:
+        source = f"the file {credential} of $CREDENTIALS_DIRECTORY" if credential else "no variable"
+        raise SettingError(f"{name} is {shown!r}; a password belongs in {source}, not in the address")
+    return value
+
+
+def _database(environ: Mapping[str, str], name: str, password: str | None) -> dict[str, Any]:
+    """The libpq keywords of a database address; the password comes from the credential alone."""
+    value = _required(environ, name, DATABASE_FORM)
+    shown = re.sub(r":[^/@]*@", ":***@", value)
+    scheme, separator, rest = value.partition("://")
+    try:
+        if not separator or scheme not in ("postgresql+psycopg", "postgresql"):
+            raise ProgrammingError("unknown scheme")
+        keywords = conninfo_to_dict(f"postgresql://{rest}")
+    except ProgrammingError:
+        raise SettingError(f"{name} is {shown!r}; expected {DATABASE_FORM}") from None
+    if "password" in keywords:
+        raise SettingError(
+            f"{name} carries a password; it belongs in the file database_password of $CREDENTIALS_DIRECTORY"
+        )
+    return keywords if password is None else {**keywords, "password": password}
+
+
+def _credential(environ: Mapping[str, str], name: str) -> str | None:
+    """A secret. None without $CREDENTIALS_DIRECTORY: for services that trust the local user."""
+    directory = environ.get("CREDENTIALS_DIRECTORY")
+    if not directory:
+        return None
+    path = Path(directory, name)
+    try:
+        secret = path.read_text().rstrip("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingError(f"CREDENTIALS_DIRECTORY needs a readable file {name}: {error}") from None
+    if not secret:
+        raise SettingError(f"CREDENTIALS_DIRECTORY: {path} is empty; expected one line, the secret")
+    return secret

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import concurrent.futures
+
+import httpx
+from conftest import Serve, Service, Services, wait_for
+
+UNAVAILABLE = {"error": "The database is unavailable, try again"}
+
+
+def assert_unavailable(answer: httpx.Response) -> None:
+    assert (answer.status_code, answer.json()) == (503, UNAVAILABLE)
+    assert int(answer.headers["Retry-After"]) > 0
+
+
+def test_cache_lost_and_found(serve: Serve, services: Services, item_id: int) -> None:
+    service = serve()
+    with service.client() as client:
+        assert [client.get(f"/items/{item_id}").headers["X-Cache"] for _ in range(2)] == ["miss", "hit"]
+        services.shell("kill -9 $(cat /data/redis.pid)")
+        try:
+            for _ in range(2):
+                answer = client.get(f"/items/{item_id}")
+                assert (answer.status_code, answer.headers["X-Cache"]) == (200, "miss")
+            assert client.put(f"/items/{item_id}", json={"name": "x"}).status_code == 200
+            degraded = {"status": "degraded", "lost": ["cache"]}
+            wait_for(lambda: service.ready() == degraded, "the loss of the cache to be reported")
+            assert client.get("/readyz").status_code == 200
+        finally:
+            services.shell("redis-server /data/redis.conf")
+        wait_for(lambda: service.ready() == {"status": "ok"}, "the cache to be back")
+        with service.client() as other:
+            wait_for(lambda: other.get(f"/items/{item_id}").headers["X-Cache"] == "hit", "a hit")
+
+
+def test_cache_that_never_answers(serve: Serve, services: Services, item_id: int) -> None:
+    with services.black_hole("frozen.sock") as path:
+        service = serve(CACHE_URL=f"unix://app@{path}")
+        with service.client() as client:
+            for _ in range(3):
+                answer = client.get(f"/items/{item_id}")
+                assert (answer.status_code, answer.headers["X-Cache"]) == (200, "miss")
+            assert client.post("/items", json={"name": "x"}).status_code == 201
+
+
+def test_cache_that_refuses_us(serve: Serve, services: Services, item_id: int) -> None:
+    with serve(CACHE_URL=f"unix://stranger@{services.sockets}/redis.sock").client() as client:
+        for _ in range(2):
+            answer = client.get(f"/items/{item_id}")
+            assert (answer.status_code, answer.headers["X-Cache"]) == (200, "miss")
+
+
+def test_exhausted_pool(serve: Serve, services: Services, item_id: int) -> None:
+    service = serve(DATABASE_POOL_SIZE="1", DATABASE_MAX_OVERFLOW="0", DATABASE_POOL_TIMEOUT="0.2")
+    path = f"/items/{item_id}?source=primary"
+
+    def get(_: int) -> httpx.Response:
+        return httpx.get(service.url + path, timeout=15)
+
+    with services.connect() as locker, concurrent.futures.ThreadPoolExecutor(3) as executor:
+        with locker.transaction():
+            locker.execute("LOCK TABLE items IN ACCESS EXCLUSIVE MODE")
+            first = executor.submit(get, 0)
+            waiting = "SELECT 1 FROM pg_locks WHERE NOT granted AND relation = 'items'::regclass"
+            wait_for(lambda: locker.execute(waiting).fetchone(), "the first read to wait in the database")
+            for answer in executor.map(get, range(2)):
+                assert_unavailable(answer)
+        assert first.result().status_code == 200
+    assert get(0).status_code == 200
+
+
+def test_read_only_primary_and_recovery(serve: Serve, services: Services) -> None:
+    # one plain address: the same server answers pings before and after, only its role changes
+    backends = "SELECT pid FROM pg_stat_activity WHERE application_name = 'read_only_test'"
+    address = services.database_url(query="&application_name=read_only_test")
+    service = serve(DATABASE_WRITE_URL=address, DATABASE_POOL_SIZE="1", DATABASE_MAX_OVERFLOW="0")
+    with services.connect() as admin, service.client() as client:
+        assert client.post("/items", json={"name": "before"}).status_code == 201
+        before = admin.execute(backends).fetchall()
+        admin.execute("ALTER SYSTEM SET default_transaction_read_only = on")
+        try:
+            admin.execute("SELECT pg_reload_conf()")
+            lost = {"status": "degraded", "lost": ["database_write"]}
+            wait_for(lambda: service.ready() == lost, "the loss of the primary to be reported")
+            assert_unavailable(client.post("/items", json={"name": "during"}))
+        finally:
+            admin.execute("SET default_transaction_read_only = off")
+            admin.execute("ALTER SYSTEM RESET default_transaction_read_only")
+            admin.execute("SELECT pg_reload_conf()")
+        wait_for(lambda: client.post("/items", json={"name": "after"}).status_code == 201, "writes to work again")
+        after = admin.execute(backends).fetchall()
+        assert len(before) == len(after) == 1
+        assert before != after, "the connection that was read-only is still in the pool"
+
+
+def test_primary_gone(serve: Serve, services: Services, item_id: int) -> None:
+    service = serve(DATABASE_WRITE_URL=services.database_url("1"))
+    with service.client() as client:
+        assert_unavailable(client.post("/items", json={"name": "x"}))
+        assert client.get(f"/items/{item_id}").status_code == 200
+        wait_for(lambda: service.ready() == {"status": "degraded", "lost": ["database_write"]}, "the report")
+        assert client.get("/livez").status_code == 200
+        assert str(services.sockets) in service.log.read_text(), "the log tells which server"
+
+
+def test_connections_cut_by_the_server_are_replaced(client: httpx.Client, services: Services, item_id: int) -> None:
+    assert client.get(f"/items/{item_id}").headers["X-Database"] == "replica"
+    assert client.get(f"/items/{item_id}?source=primary").status_code == 200
+    for port in (5432, 5433):
+        with services.connect(port) as admin:
+            admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'app'")
+    assert client.get(f"/items/{item_id}?source=replica").status_code == 200
+    assert client.get(f"/items/{item_id}?source=primary").status_code == 200
+
+
+def test_starting_until_the_first_checks_are_done(serve: Serve, services: Services) -> None:
+    with services.black_hole(".s.PGSQL.9999"):
+        service: Service = serve(DATABASE_READ_URL=services.database_url("9999"))
+        answer = httpx.get(f"{service.url}/readyz")
+        assert (answer.status_code, answer.json()) == (503, {"status": "starting"})
+        wait_for(lambda: service.ready() == {"status": "degraded", "lost": ["database_read"]}, "the first checks")
+        assert httpx.head(f"{service.url}/readyz").status_code == 200

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import signal
+
+import httpx
+import pytest
+from conftest import Serve, Service, wait_for
+from websockets.sync.client import connect
+
+GUNICORN = ["gunicorn", "--bind", "127.0.0.1:{port}", "--workers", "1", "--worker-class"]
+GUNICORN += ["uvicorn_worker.UvicornWorker", "--graceful-timeout", "10"]
+
+
+@pytest.mark.parametrize("path", ["/health", "/livez", "/readyz"])
+def test_health(client: httpx.Client, path: str) -> None:
+    assert (client.get(path).status_code, client.get(path).json()) == (200, {"status": "ok"})
+    head = client.head(path)
+    assert (head.status_code, head.content) == (200, b"")
+
+
+def test_errors_are_json(client: httpx.Client) -> None:
+    assert (client.get("/nowhere").status_code, client.get("/nowhere").json()) == (404, {"error": "Not Found"})
+    answer = client.delete("/items/1")
+    assert (answer.status_code, answer.json()) == (405, {"error": "Method Not Allowed"})
+    assert {"GET", "PUT"} <= set(answer.headers["Allow"].split(", "))
+
+
+def test_static_files(client: httpx.Client) -> None:
+    page = client.get("/", follow_redirects=True)
+    assert page.url.path == "/static/"
+    assert page.headers["Content-Type"].startswith("text/html")
+    assert client.get("/static/index.html").content == page.content
+    assert client.get("/static/../settings.py").status_code == 404
+    assert client.get("/static/%2e%2e/settings.py").status_code == 404
+
+
+def test_websocket_echo(service: Service) -> None:
+    with connect(service.url.replace("http", "ws") + "/ws") as websocket:
+        for message in ("text", "", b"bytes", "x" * 100_000):
+            websocket.send(message)
+            assert websocket.recv(timeout=5) == message
+
+
+def test_drains_before_it_stops(serve: Serve, item_id: int) -> None:
+    service = serve(GUNICORN, DRAIN_SECONDS="1")
+    wait_for(lambda: service.ready() == {"status": "ok"}, "the service to be ready")
+    service.process.send_signal(signal.SIGTERM)
+
+    wait_for(lambda: service.ready() == {"status": "draining"}, "the drain")
+    ready = httpx.get(f"{service.url}/readyz")
+    assert (ready.status_code, ready.headers["Connection"]) == (503, "close")
+    item = httpx.get(f"{service.url}/items/{item_id}")
+    assert (item.status_code, item.headers["Connection"]) == (200, "close")
+    assert service.process.wait(10) == 0

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which addresses are given, and which may be. Rebuilt from the records at each start."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv4Network
+
+from lab.models import Instance, Subnet
+from lab.network import PUBLIC
+
+OVERFLOW = IPv4Network("198.18.0.0/15")  # for benchmarks (RFC 2544); used only where no host needs it routed
+PRIVATE = IPv4Network("192.168.128.0/17")
+RFC1918 = tuple(IPv4Network(text) for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"))
+
+
+class Exhausted(Exception):
+    """A pool has no free address."""
+
+
+class Pool:
+    """Addresses of some ranges, given in turn: one that was given back is not the next to be given.
+
+    So a new host rarely has the address, and to SSH the name, of one deleted a moment ago.
+    """
+
+    def __init__(self, *ranges: range) -> None:
+        self._ranges = ranges
+        self._starts = [sum(map(len, ranges[:number])) for number in range(len(ranges))]
+        self._size = sum(map(len, ranges))
+        self._used: set[int] = set()
+        self._next = 0
+
+    def allows(self, address: str) -> bool:
+        return any(int(IPv4Address(address)) in part for part in self._ranges)
+
+    def is_free(self, address: str) -> bool:
+        return int(IPv4Address(address)) not in self._used
+
+    def take(self) -> str:
+        """Return the next free address. Raises Exhausted."""
+        for offset in range(self._size):
+            position = (self._next + offset) % self._size
+            part = bisect_right(self._starts, position) - 1
+            number = self._ranges[part][position - self._starts[part]]
+            if number not in self._used:
+                self._used.add(number)
+                self._next = position + 1
+                return str(IPv4Address(number))
+        raise Exhausted
+
+    def reserve(self, address: str) -> None:
+        self._used.add(int(IPv4Address(address)))
+
+    def release(self, address: str) -> None:
+        self._used.discard(int(IPv4Address(address)))
+
+
+class Addresses:
+    """The account's pools: public, private, and one for each VPC subnet."""
+
+    def __init__(self, overflow: bool, subnets: Iterable[Subnet], instances: Iterable[Instance]) -> None:
+        first = int(PUBLIC[0])
+        public = [range(first + 2, first + 250)]  # .1 is the gateway; .250 to .254 are the lab's own
+        self.public = Pool(*public, *([range(int(OVERFLOW[1]), int(OVERFLOW[-1]))] if overflow else []))
+        self.private = Pool(range(int(PRIVATE[2]), int(PRIVATE[-1])))
+        self.subnets: dict[int, Pool] = {}
+        for subnet in subnets:
+            self.add_subnet(subnet)
+        for instance in instances:
+            for pool, address in self._of(instance):
+                pool.reserve(address)
+
+    def add_subnet(self, subnet: Subnet) -> None:
+        """Open a subnet: its first two and its last two addresses are not for hosts."""
+        network = IPv4Network(subnet.ipv4)
+        self.subnets[subnet.id] = Pool(range(int(network[2]), int(network[-2])))
+
+    def remove_subnet(self, subnet: Subnet) -> None:
+        del self.subnets[subnet.id]
+
+    def release(self, instance: Instance) -> None:
+        """Give back all addresses of an instance."""
+        for pool, address in self._of(instance):
+            pool.release(address)
+
+    def _of(self, instance: Instance) -> Iterable[tuple[Pool, str]]:
+        for address in instance.ipv4:
+            yield (self.private if IPv4Address(address) in PRIVATE else self.public), address
+        for interface in instance.vpc_interfaces:
+            if interface.address and interface.subnet_id:
+                yield self.subnets[interface.subnet_id], interface.address

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The application: what all handlers share, and every path under /v4 and /v4beta."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.routing import Mount
+
+from lab import catalog
+from lab.addresses import Addresses
+from lab.api import events, instances, lookups, tags, vpcs
+from lab.api.wire import LocalOnly, http_error
+from lab.hosts import Hosts
+from lab.lifecycle import Lifecycle
+from lab.limits import RateLimiter
+from lab.models import Instance, Subnet
+from lab.settings import Settings
+from lab.store import Store
+
+ROUTES = [*lookups.ROUTES, *instances.ROUTES, *vpcs.ROUTES, *tags.ROUTES, *events.ROUTES]
+
+
+class Lab:
+    """The account's state and all that works on it. One token opens it."""
+
+    def __init__(self, settings: Settings, store: Store, hosts: Hosts, token: str) -> None:
+        self.settings = settings
+        self.store = store
+        self.token = token
+        self.images = catalog.images(settings.hosts)
+        self.limiter = RateLimiter(settings.limits)
+        self.addresses = Addresses(not settings.hosts, store.all(Subnet), store.all(Instance))
+        self.lifecycle = Lifecycle(store, self.addresses, hosts)
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Go on with what was under way, and watch the hosts until the end."""
+        await self.lifecycle.recover()
+        watch = asyncio.create_task(self.lifecycle.watch(self.settings.watchdog_interval))
+        yield
+        watch.cancel()
+        await self.lifecycle.close()
+
+
+def create_app(lab: Lab) -> Starlette:
+    """Return the API over a lab."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        async with lab.running():
+            yield
+
+    app = Starlette(
+        routes=[Mount("/v4", routes=ROUTES), Mount("/v4beta", routes=ROUTES)],
+        middleware=[Middleware(LocalOnly)],
+        exception_handlers={HTTPException: http_error, Exception: http_error},
+        lifespan=lifespan,
+    )
+    app.state.lab = lab
+    return app

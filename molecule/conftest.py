@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The fleet of the scenario under test, as testinfra hosts over SSH."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import testinfra
+
+PROJECT = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"])
+INVENTORY = Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"], "inventory")
+SECRETS = INVENTORY / ".secrets"
+SSH = f"-o UserKnownHostsFile={SECRETS}/known_hosts -o StrictHostKeyChecking=yes -o LogLevel=ERROR"
+
+
+def eventually(check: Callable[[], Any], seconds: float = 30, what: str = "it") -> Any:
+    """Return what ``check`` returns once that is true; fail after ``seconds``."""
+    deadline = time.monotonic() + seconds
+    last: object = None
+    while time.monotonic() < deadline:
+        try:
+            last = check()
+            if last:
+                return last
+        except (httpx.HTTPError, RuntimeError, AssertionError) as error:
+            last = error
+        time.sleep(0.3)
+    raise AssertionError(f"{what} did not happen within {seconds} s: {last!r}")
+
+
+class Fleet:
+    """The hosts of a fleet by tier, and its front door."""
+
+    def __init__(self, inventory: dict[str, Any]) -> None:
+        self.hostvars: dict[str, dict[str, Any]] = inventory["_meta"]["hostvars"]
+        self.groups = {name: sorted(group.get("hosts", [])) for name, group in inventory.items() if name != "_meta"}
+        self._hosts: dict[str, Any] = {}
+
+    def names(self, tier: str) -> list[str]:
+        return self.groups.get(tier, [])
+
+    def host(self, name: str) -> Any:
+        """Return the testinfra host called ``name``."""
+        if name not in self._hosts:
+            address = self.hostvars[name]["ansible_host"]
+            self._hosts[name] = testinfra.get_host(
+                f"ssh://root@{address}",
+                ssh_identity_file=str(SECRETS / "id_ed25519"),
+                ssh_extra_args=SSH,
+                controlpersist=60,
+            )
+        return self._hosts[name]
+
+    def tier(self, tier: str) -> list[Any]:
+        return [self.host(name) for name in self.names(tier)]
+
+    def __iter__(self) -> Iterator[tuple[str, Any]]:
+        return ((name, self.host(name)) for name in sorted(self.hostvars) if "linode_id" in self.hostvars[name])
+
+    @property
+    def front_door(self) -> str:
+        return f"http://{self.hostvars[self.names('load_balancer')[0]]['ansible_host']}"
+
+
+@pytest.fixture(scope="session")
+def fleet() -> Fleet:
+    listing = subprocess.run(
+        ["ansible-inventory", f"--inventory={INVENTORY}", f"--inventory={PROJECT}/molecule/shared/inventory", "--list"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return Fleet(json.loads(listing.stdout))
+
+
+@pytest.fixture
+def client(fleet: Fleet) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=fleet.front_door, timeout=5) as client:
+        yield client

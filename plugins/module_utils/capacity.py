@@ -1,0 +1,309 @@
+# Copyright: c50k.stack contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The arithmetic of a fleet: what each tier's hosts can hold, from their cores, memory and file limit.
+
+Everything here is pure. Two rules hold throughout: the smallest host of a tier decides for all of it, and budgets
+shared between tiers count every host that ``max`` allows, so that a new host changes nothing on the others.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+KIB = 1024
+MIB = 1024 * KIB
+
+# Memory of a host that the service may plan with; the rest is for the kernel, the page cache and the system.
+MEMORY_SHARE = 0.75
+# One request in flight: measured 63 KiB each with 51,000, for client, load balancer and app together.
+REQUEST_BYTES = 64 * KIB
+# One gunicorn worker at rest: interpreter, application, database and cache clients.
+WORKER_BYTES = 128 * MIB
+# Two, so that one that restarts or blocks does not take the host away.
+MIN_WORKERS = 2
+# Files of one request: its own connection and two calls out, made side by side.
+FILES_PER_REQUEST = 3
+# Files of one connection through a load balancer: the client's side and the backend's.
+FILES_PER_CONNECTION = 2
+# Files a process needs besides: listeners, logs, checks, pollers.
+FILES_RESERVED = 200
+# Ports of one source address towards one backend (net.ipv4.ip_local_port_range: 32768 to 60999).
+SOURCE_PORTS = 28_232
+
+# PostgreSQL: its own default, and what is kept from the pools: superuser_reserved_connections and administration.
+MAX_CONNECTIONS = 100
+SUPERUSER_CONNECTIONS = 3
+ADMIN_CONNECTIONS = 12
+# Of the rest the pools may plan nine tenths.
+POOL_TENTHS = 9
+# A worker has a read-write and a read-only engine; with no replica left both reach the primary.
+ENGINES_PER_WORKER = 2
+MIN_PER_POOL = 2
+# More do not make one worker faster: PostgreSQL runs about as many at once as it has cores.
+MAX_PER_POOL = 20
+# One backend with warm catalogue caches; fresh ones take less than 2 MiB.
+CONNECTION_BYTES = 4 * MIB
+
+# Redis: its default maxclients, files it keeps for itself, and the most that one worker can use at once.
+REDIS_MAX_CLIENTS = 10_000
+REDIS_FILES_RESERVED = 32
+REDIS_MEMORY_SHARE = 0.6
+MAX_CACHE_CONNECTIONS = 64
+
+# A file limit that nothing has lowered (fs.nr_open): assumed of a type, since no host of it can be asked yet.
+NR_OPEN = 1_048_576
+
+
+class CapacityError(ValueError):
+    """The input is malformed, or the sum of its parts cannot hold. The message names the variables to change."""
+
+
+@dataclass(frozen=True)
+class Host:
+    """What one host can use: ``cores``, ``memory_bytes`` (bytes) and ``open_files`` (of one process)."""
+
+    cores: float
+    memory_bytes: int
+    open_files: int
+
+
+@dataclass(frozen=True)
+class Tier:
+    """The hosts of one tier: ``count`` now, at most ``max``, each at least as large as ``smallest``."""
+
+    name: str
+    count: int
+    max: int
+    smallest: Host
+    fixed: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Limit:
+    """How many requests can be in flight at once, and what sets it."""
+
+    number: int
+    reason: str
+
+
+# What a user may set himself in a tier, to be checked with the rest of the sum: key -> the variable it comes from.
+FIXED = {
+    "app_server": {
+        "workers": "app_server_workers",
+        "database_pool_size": "DATABASE_POOL_SIZE",
+        "database_max_overflow": "DATABASE_MAX_OVERFLOW",
+    },
+    "postgres": {"max_connections": "postgres_settings.max_connections"},
+}
+TIERS = ("app_server", "load_balancer", "postgres", "redis")
+
+
+def whole(value: object, name: str, least: int = 0) -> int:
+    """*value* as an int of at least *least*; CapacityError naming *name* otherwise."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise CapacityError(f"{name} is {value!r}: it must be a whole number of at least {least}.")
+    return value
+
+
+def parse_host(value: object, name: str) -> Host:
+    """A host from its facts (``cores``, ``memory_bytes``, ``open_files``) or a type (``vcpus``, ``memory`` in MiB)."""
+    if not isinstance(value, Mapping):
+        raise CapacityError(f"{name} is {value!r}: it must be a host's 'capacity' facts or a type of the Linode API.")
+    if "vcpus" in value:
+        vcpus, memory = whole(value["vcpus"], f"{name}.vcpus", 1), whole(value.get("memory"), f"{name}.memory", 1)
+        return Host(float(vcpus), memory * MIB, NR_OPEN)
+    cores = value.get("cores")
+    if isinstance(cores, bool) or not isinstance(cores, (int, float)) or not cores > 0:
+        raise CapacityError(f"{name}.cores is {cores!r}: it must be a number above 0.")
+    memory = whole(value.get("memory_bytes"), f"{name}.memory_bytes", 1)
+    return Host(float(cores), memory, whole(value.get("open_files"), f"{name}.open_files", 1))
+
+
+def parse_tier(name: str, value: object) -> Tier | None:
+    """One tier of the input; None when it has no host now."""
+    if value is None:
+        return None
+    if not isinstance(value, Mapping):
+        raise CapacityError(f"tiers.{name} is {value!r}: it must have 'max' and 'hosts'.")
+    hosts = value.get("hosts")
+    if not isinstance(hosts, Sequence) or isinstance(hosts, str):
+        raise CapacityError(f"tiers.{name}.hosts is {hosts!r}: it must be a list with the limits of each host.")
+    if not hosts:
+        return None
+    sizes = [parse_host(host, f"tiers.{name}.hosts[{number}]") for number, host in enumerate(hosts)]
+    given = {key: number for key, number in value.items() if number is not None}
+    count = whole(given.get("count", len(sizes)), f"fleet_tiers.{name}.count", 1)
+    most = whole(given.get("max", count), f"fleet_tiers.{name}.max", 1)
+    if max(count, len(sizes)) > most:
+        raise CapacityError(
+            f"Tier {name} has {max(count, len(sizes))} hosts, but fleet_tiers.{name}.max is {most} and every budget "
+            f"counts on it: raise fleet_tiers.{name}.max."
+        )
+    smallest = Host(
+        min(host.cores for host in sizes),
+        min(host.memory_bytes for host in sizes),
+        min(host.open_files for host in sizes),
+    )
+    fixed = {
+        key: whole(given[key], variable, 0 if key == "database_max_overflow" else 1)
+        for key, variable in FIXED.get(name, {}).items()
+        if key in given
+    }
+    return Tier(name, count, most, smallest, fixed)
+
+
+def gib(memory_bytes: int) -> str:
+    return f"{memory_bytes / (1024 * MIB):.1f} GiB"
+
+
+def app_workers(tier: Tier) -> int:
+    """Workers of one host: one per core, in at most half of the memory, as the requests need the rest."""
+    carried = int(tier.smallest.memory_bytes * MEMORY_SHARE) // 2 // WORKER_BYTES
+    return tier.fixed.get("workers") or max(1, min(carried, max(MIN_WORKERS, math.ceil(tier.smallest.cores))))
+
+
+def app_requests(tier: Tier, workers: int) -> Limit:
+    """Requests one app server can hold: by the files of its workers, or by its memory."""
+    host = tier.smallest
+    files = workers * max(0, host.open_files - FILES_RESERVED) // FILES_PER_REQUEST
+    memory = max(0, int(host.memory_bytes * MEMORY_SHARE) - workers * WORKER_BYTES) // REQUEST_BYTES
+    if files < memory:
+        return Limit(files, f"app_server: {host.open_files} open files a worker, {FILES_PER_REQUEST} a request")
+    return Limit(memory, f"app_server: {gib(host.memory_bytes)} of memory, {REQUEST_BYTES // KIB} KiB a request")
+
+
+def load_balancer_connections(tier: Tier) -> Limit:
+    """Connections one load balancer process can hold: by its files, or by its memory."""
+    host = tier.smallest
+    files = max(0, host.open_files - FILES_RESERVED) // FILES_PER_CONNECTION
+    memory = int(host.memory_bytes * MEMORY_SHARE) // REQUEST_BYTES
+    if files < memory:
+        return Limit(files, f"load_balancer: {host.open_files} open files, {FILES_PER_CONNECTION} a connection")
+    return Limit(memory, f"load_balancer: {gib(host.memory_bytes)} of memory, {REQUEST_BYTES // KIB} KiB a connection")
+
+
+def plan_pools(postgres: Tier, app: Tier | None, workers: int) -> tuple[int, int, int]:
+    """``(max_connections, pool_size, max_overflow)`` such that the pools of every allowed app server fit at once.
+
+    max_connections stays at PostgreSQL's default unless the pools need more, and then grows to what a quarter of the
+    memory carries. Half of a pool is kept open, the rest comes on demand. CapacityError with the sum and the two
+    variables that disagree when it cannot fit.
+    """
+    reserved = SUPERUSER_CONNECTIONS + ADMIN_CONNECTIONS
+    carried = postgres.smallest.memory_bytes // 4 // CONNECTION_BYTES
+    given = postgres.fixed.get("max_connections")
+    if app is None:
+        return given or min(MAX_CONNECTIONS, carried), 0, 0
+
+    pools = app.max * workers * ENGINES_PER_WORKER
+    size = app.fixed.get("database_pool_size", 1)
+    overflow = app.fixed.get("database_max_overflow", MIN_PER_POOL - 1)
+    needed = reserved + math.ceil(pools * (size + overflow) * 10 / POOL_TENTHS)
+    chosen = [variable for key, variable in FIXED["app_server"].items() if key != "workers" and key in app.fixed]
+    if needed > (given or carried):
+        ceiling = (
+            f"postgres_settings.max_connections is {given}: raise it"
+            if given
+            else f"{gib(postgres.smallest.memory_bytes)} of memory on a postgres host carry {carried}: "
+            "choose a larger fleet_tiers.postgres.type"
+        )
+        raise CapacityError(
+            f"The database pools do not fit. {app.max} app servers x {workers} workers x {ENGINES_PER_WORKER} engines "
+            f"x {size + overflow} connections, at most 0.{POOL_TENTHS} of what is left after {reserved} reserved, need "
+            f"{needed} connections, but {ceiling}, or lower "
+            f"{' or '.join(chosen) or f'fleet_tiers.app_server.max ({app.max})'}."
+        )
+    connections = given or max(needed, min(MAX_CONNECTIONS, carried))
+    if not chosen:
+        fitting = min(MAX_PER_POOL, (connections - reserved) * POOL_TENTHS // 10 // pools)
+        size, overflow = math.ceil(fitting / 2), fitting // 2
+    return connections, size, overflow
+
+
+def postgres_settings(tier: Tier, max_connections: int) -> dict[str, int | str]:
+    """postgresql.conf settings of one host.
+
+    A quarter of the memory each goes to the shared buffers, to the connections, to their sorts, and to the page cache.
+    """
+    host = tier.smallest
+    quarter = host.memory_bytes // 4
+    cores = math.ceil(host.cores)
+    return {
+        "max_connections": max_connections,
+        "shared_buffers": f"{quarter // MIB}MB",
+        "effective_cache_size": f"{3 * quarter // MIB}MB",
+        "work_mem": f"{min(64 * MIB, max(MIB, quarter // max_connections)) // KIB}kB",
+        "maintenance_work_mem": f"{min(1024, max(16, quarter // 4 // MIB))}MB",
+        "max_parallel_workers": cores,
+        "max_parallel_workers_per_gather": min(2, cores // 2),
+        # A replica takes one sender and one slot; while it is made it takes a second sender.
+        "max_wal_senders": max(10, 2 * tier.max),
+        "max_replication_slots": max(10, tier.max),
+    }
+
+
+def cache_connections(redis: Tier, app: Tier, workers: int) -> int:
+    """Redis connections of one worker, such that every allowed app server fits at once."""
+    clients = min(REDIS_MAX_CLIENTS, redis.smallest.open_files - REDIS_FILES_RESERVED) * POOL_TENTHS // 10
+    connections = min(MAX_CACHE_CONNECTIONS, clients // (app.max * workers))
+    if connections < 1:
+        raise CapacityError(
+            f"The cache connections do not fit. {app.max} app servers x {workers} workers need one each, but a redis "
+            f"host with {redis.smallest.open_files} open files serves {max(0, clients)}: lower "
+            f"fleet_tiers.app_server.max ({app.max}) or app_server_workers ({workers})."
+        )
+    return connections
+
+
+def plan(spec: object) -> dict[str, Any]:
+    """The whole plan of a fleet, in the shape that the filter ``capacity`` documents; CapacityError for bad input."""
+    if not isinstance(spec, Mapping) or not isinstance(spec.get("tiers"), Mapping):
+        raise CapacityError("The input must be a mapping with 'tiers' (and 'target_concurrency').")
+    unknown = sorted(set(spec["tiers"]) - set(TIERS))
+    if unknown:
+        raise CapacityError(f"tiers has {', '.join(unknown)}: known are {', '.join(TIERS)}.")
+    target = whole(spec.get("target_concurrency", 50_000), "target_concurrency", 1)
+    app, balancer, postgres, redis = (parse_tier(name, spec["tiers"].get(name)) for name in TIERS)
+
+    result: dict[str, Any] = {"target_concurrency": target}
+    limits = []
+    workers, requests = 0, None
+    if app:
+        workers = app_workers(app)
+        requests = app_requests(app, workers)
+        limits.append(Limit(app.count * requests.number, requests.reason))
+        result["app_server"] = {"workers": workers, "open_files": app.smallest.open_files}
+    if balancer:
+        connections = load_balancer_connections(balancer)
+        limits.append(Limit(balancer.count * connections.number, connections.reason))
+        share = requests.number // balancer.max if requests else connections.number
+        result["load_balancer"] = {
+            "maxconn": connections.number,
+            "open_files": balancer.smallest.open_files,
+            "backend_maxconn": max(1, min(share, SOURCE_PORTS)),
+        }
+        if app and share > SOURCE_PORTS:
+            reason = f"load_balancer: {SOURCE_PORTS} source ports towards each app server"
+            limits.append(Limit(balancer.count * app.count * SOURCE_PORTS, reason))
+        elif app and balancer.count < balancer.max:
+            reason = (
+                f"load_balancer: {balancer.count} of {balancer.max} hosts, each with its share of an app server "
+                "(fleet_tiers.load_balancer.max)"
+            )
+            limits.append(Limit(balancer.count * app.count * share, reason))
+    if postgres:
+        max_connections, pool_size, max_overflow = plan_pools(postgres, app, workers)
+        result["postgres"] = {"settings": postgres_settings(postgres, max_connections)}
+        if app:
+            result["app_server"] |= {"database_pool_size": pool_size, "database_max_overflow": max_overflow}
+    if redis:
+        result["redis"] = {"maxmemory_bytes": int(redis.smallest.memory_bytes * REDIS_MEMORY_SHARE)}
+        if app:
+            result["app_server"]["cache_max_connections"] = cache_connections(redis, app, workers)
+    tightest = min(limits, key=lambda limit: limit.number, default=Limit(0, "no app_server and no load_balancer host"))
+    return {**result, "requests_in_flight": tightest.number, "binding": tightest.reason}

@@ -1,0 +1,595 @@
+#!/usr/bin/python
+# Copyright: c50k.stack contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: linode_instances
+short_description: Instances of a Linode account, all of a fleet at once
+version_added: 1.0.0
+author: c50k.stack contributors (@c50k)
+description:
+  - Makes those instances that are missing, side by side within the API's rate limit, boots those that are down, and
+    waits until all of them run.
+  - An instance is known by its label. One that has the label without all of O(instances[].owner_tags) is a stranger's.
+    The module then fails, and changes nothing.
+  - Region, type, image and VPC address of an existing instance are compared, never changed. Where they differ, the
+    module fails, names all differences, and changes nothing.
+  - After an interrupted run, the next one completes what is missing.
+  - New instances have the interface generation C(linode), with a public interface and, by O(instances[].vpc), one in a
+    VPC.
+extends_documentation_fragment: c50k.stack.linode
+options:
+  instances:
+    description: The instances. What the account has besides is not looked after.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      label:
+        description: The label, unique in the account.
+        type: str
+        required: true
+      tags:
+        description: Tags that the instance has to have, at least one. Others that it has, stay.
+        type: list
+        elements: str
+        required: true
+      owner_tags:
+        description: Those of O(instances[].tags) by which an instance is recognised as yours. By default, all of them.
+        type: list
+        elements: str
+      region:
+        description: The region, such as V(de-fra-2). Required when O(state=present).
+        type: str
+      type:
+        description: The type, such as V(g6-dedicated-4). Required when O(state=present).
+        type: str
+      image:
+        description: The image to deploy, such as V(linode/debian13). Required when O(state=present).
+        type: str
+      authorized_keys:
+        description: Public SSH keys for root of a new instance, at least one. Required when O(state=present).
+        type: list
+        elements: str
+      vpc:
+        description: The label of a VPC to be in, see M(c50k.stack.linode_vpc).
+        type: str
+      subnet:
+        description: The label of the subnet. By default, the same as O(instances[].vpc).
+        type: str
+      vpc_address:
+        description: The IPv4 address in the subnet. By default, Linode chooses one.
+        type: str
+  state:
+    description: V(absent) deletes the instances, with their disks. Of each, only label and tags are looked at.
+    type: str
+    choices: [present, absent]
+    default: present
+  timeout:
+    description: Seconds to wait, after the last instance is made, until all of them run.
+    type: int
+    default: 600
+seealso:
+  - module: c50k.stack.linode_vpc
+  - plugin: c50k.stack.linode
+    plugin_type: inventory
+"""
+
+EXAMPLES = r"""
+- name: Two app hosts
+  c50k.stack.linode_instances:
+    instances:
+      - label: demo-app_server-1
+        tags: [demo, app_server]
+        region: de-fra-2
+        type: g6-dedicated-4
+        image: linode/debian13
+        authorized_keys: ["{{ lookup('ansible.builtin.file', '~/.ssh/id_ed25519.pub') }}"]
+        vpc: demo
+        vpc_address: 10.0.2.10
+      - label: demo-app_server-2
+        tags: [demo, app_server]
+        region: de-fra-2
+        type: g6-dedicated-4
+        image: linode/debian13
+        authorized_keys: ["{{ lookup('ansible.builtin.file', '~/.ssh/id_ed25519.pub') }}"]
+        vpc: demo
+        vpc_address: 10.0.2.11
+
+- name: One of them is not needed any more
+  c50k.stack.linode_instances:
+    instances:
+      - label: demo-app_server-2
+        tags: [demo, app_server]
+    state: absent
+"""
+
+RETURN = r"""
+created:
+  description: Labels of the instances that were made; in check mode, that would be.
+  returned: always
+  type: list
+  elements: str
+  sample: [demo-app_server-2]
+tagged:
+  description: Labels of the instances that got a tag they lacked.
+  returned: always
+  type: list
+  elements: str
+  sample: []
+booted:
+  description: Labels of the instances that were down and are booted.
+  returned: always
+  type: list
+  elements: str
+  sample: []
+deleted:
+  description: Labels of the instances that were deleted.
+  returned: always
+  type: list
+  elements: str
+  sample: []
+instances:
+  description: The instances as the API has them now, in the order of O(instances), without those that do not exist.
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - id: 12345
+      label: demo-app_server-1
+      status: running
+      region: de-fra-2
+      type: g6-dedicated-4
+      image: linode/debian13
+      tags: [app_server, demo]
+      ipv4: [192.0.2.10]
+      ipv6: 2001:db8::10/128
+"""
+
+import ipaddress
+import re
+import threading
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.c50k.stack.plugins.module_utils.linode import (
+    ARGUMENT_SPEC,
+    CREATE_RATE,
+    LinodeApi,
+    LinodeError,
+    RateLimit,
+    Row,
+    client,
+    instance_filter,
+    suggest,
+)
+
+PATH = "/linode/instances"
+WORKERS = 10
+POLL_INTERVAL = 2.0
+BOOT_AGAIN = 15.0
+DOWN = ("offline", "stopped")
+LABEL = re.compile(r"(?!.*(--|__|\.\.))[A-Za-z0-9][A-Za-z0-9_.-]{1,62}[A-Za-z0-9]")
+TAG = re.compile(r"[A-Za-z0-9_.:/-]{3,50}")
+FIXED = ("region", "type", "image")
+RETURNED = ("id", "label", "status", "region", "type", "image", "tags", "ipv4", "ipv6")
+
+
+class NotBegun(Exception):
+    """An instance was not asked for, as another one could not be made."""
+
+
+@dataclass
+class Account:
+    """What the API says before anything is changed.
+
+    :ivar instances: label to instance, for the whole account.
+    :ivar vpcs: label to VPC.
+    :ivar vpc_ips: rows of ``/vpcs/ips`` that are an instance's IPv4 address.
+    """
+
+    instances: dict[str, Row]
+    vpcs: dict[str, Row] = field(default_factory=dict)
+    vpc_ips: list[Row] = field(default_factory=list)
+
+
+def check(instances: list[Row], state: str) -> list[str]:
+    """What is wrong with the option itself, before the API is asked."""
+    wrong = []
+    labels, addresses = set(), set()
+    for number, want in enumerate(instances):
+        option, label = f"instances[{number}]", want["label"]
+        if not LABEL.fullmatch(label):
+            wrong.append(
+                f"{option}.label is {label!r}: allowed are 3 to 64 letters, digits and - _ . , the first and last a"
+                " letter or digit, no -- __ or .. inside."
+            )
+        if label in labels:
+            wrong.append(f"{option}.label is {label}, which is there twice.")
+        labels.add(label)
+        if not want["tags"]:
+            wrong.append(f"{option}.tags of {label} is empty: at least one is needed to tell whose the instance is.")
+        for tag in want["tags"]:
+            if not TAG.fullmatch(tag):
+                wrong.append(f"{option}.tags of {label} has {tag!r}: allowed are 3 to 50 letters, digits and - _ . : /")
+        if want["owner_tags"] is not None and not set() < set(want["owner_tags"]) <= set(want["tags"]):
+            wrong.append(f"{option}.owner_tags of {label} is {want['owner_tags']}: allowed are some of its tags.")
+        if state == "absent":
+            continue
+        for name in (*FIXED, "authorized_keys"):
+            if not want[name]:
+                wrong.append(f"{option}.{name} of {label} is not set, and is needed to make the instance.")
+        if want["vpc_address"]:
+            try:
+                address = (want["vpc"], str(ipaddress.IPv4Address(want["vpc_address"])))
+            except ValueError:
+                wrong.append(f"{option}.vpc_address of {label} is {want['vpc_address']!r}: an IPv4 address is needed.")
+                continue
+            if not want["vpc"]:
+                wrong.append(f"{option}.vpc_address of {label} is {want['vpc_address']}, but its vpc is not set.")
+            if address in addresses:
+                wrong.append(f"{option}.vpc_address of {label} is {want['vpc_address']}, which is there twice.")
+            addresses.add(address)
+    return wrong
+
+
+def owner_tags(want: Row) -> list[str]:
+    return want["tags"] if want["owner_tags"] is None else want["owner_tags"]
+
+
+def owned(want: Row, have: Row) -> bool:
+    return set(owner_tags(want)) <= set(have["tags"])
+
+
+def stranger(want: Row, have: Row) -> str:
+    return (
+        f"{want['label']} is the label of instance {have['id']}, which has the tags {', '.join(sorted(have['tags']))}"
+        f" and not all of {', '.join(owner_tags(want))}: it is taken for somebody else's; give yours another label, or"
+        " this one the tags"
+    )
+
+
+def pairs(instances: list[Row], account: Account) -> list[tuple[Row, Row]]:
+    """The wanted instances that exist, each with what exists."""
+    return [(want, account.instances[want["label"]]) for want in instances if want["label"] in account.instances]
+
+
+def differences(instances: list[Row], account: Account) -> list[str]:
+    """Where an existing instance is another than the wanted one in what this module never changes."""
+    found = []
+    for want, have in pairs(instances, account):
+        if not owned(want, have):
+            found.append(stranger(want, have))
+            continue
+        for name in FIXED:
+            # An instance whose image was deleted since has none.
+            if have[name] not in (want[name], None):
+                found.append(f"{name} of {want['label']} is {have[name]}, wanted is {want[name]}")
+        if not want["vpc"]:
+            continue
+        vpc_id = account.vpcs.get(want["vpc"], {}).get("id")
+        addresses = [
+            row["address"] for row in account.vpc_ips if (row["linode_id"], row["vpc_id"]) == (have["id"], vpc_id)
+        ]
+        if not addresses and have["status"] == "running":
+            found.append(f"{want['label']} has no address in VPC {want['vpc']}")
+        if addresses and want["vpc_address"] and want["vpc_address"] not in addresses:
+            found.append(f"vpc_address of {want['label']} is {', '.join(addresses)}, wanted is {want['vpc_address']}")
+    return found
+
+
+def unavailable(api: LinodeApi, instances: list[Row]) -> list[str]:
+    """Regions, types and images that the API does not have."""
+    wrong = []
+    for name, path in (("region", "/regions"), ("type", "/linode/types"), ("image", "/images")):
+        allowed = [row["id"] for row in api.rows(path)]
+        for value in sorted({want[name] for want in instances} - set(allowed)):
+            labels = ", ".join(want["label"] for want in instances if want[name] == value)
+            wrong.append(f"{name} of {labels} is {value}, which the API does not have: {suggest(value, allowed)}.")
+    return wrong
+
+
+def find_subnets(api: LinodeApi, instances: list[Row], account: Account, check_mode: bool) -> dict[str, Row]:
+    """Label of each instance to the subnet it is to be in.
+
+    In check mode, a VPC or subnet that is still to be made is not missed.
+
+    :raises LinodeError: naming the VPC, subnet or address that does not do.
+    """
+    inside = [want for want in instances if want["vpc"]]
+    subnets: dict[str, dict[str, Row]] = {}
+    found = {}
+    for want in inside:
+        label, vpc = want["label"], account.vpcs.get(want["vpc"])
+        if vpc is None:
+            if check_mode:
+                continue
+            raise LinodeError(f"vpc of {label} is {want['vpc']}, which the account does not have: make it first.")
+        if vpc["region"] != want["region"]:
+            raise LinodeError(
+                f"region of {label} is {want['region']}, but its VPC {want['vpc']} is in {vpc['region']}: both have to"
+                " be in the same."
+            )
+        if want["vpc"] not in subnets:
+            subnets[want["vpc"]] = {row["label"]: row for row in api.rows(f"/vpcs/{vpc['id']}/subnets")}
+        name = want["subnet"] or want["vpc"]
+        subnet = subnets[want["vpc"]].get(name)
+        if subnet is None:
+            if check_mode:
+                continue
+            raise LinodeError(
+                f"subnet of {label} is {name}, which VPC {want['vpc']} does not have:"
+                f" {suggest(name, subnets[want['vpc']]) or 'it has none'}."
+            )
+        check_address(want, subnet, account)
+        found[label] = subnet
+    return found
+
+
+def check_address(want: Row, subnet: Row, account: Account) -> None:
+    if not want["vpc_address"]:
+        return
+    option = f"vpc_address of {want['label']} is {want['vpc_address']}"
+    network, address = ipaddress.IPv4Network(subnet["ipv4"]), ipaddress.IPv4Address(want["vpc_address"])
+    # The first one is the gateway's.
+    if address not in network or address in (network[0], network[1], network[-1]):
+        raise LinodeError(
+            f"{option}: allowed in subnet {subnet['label']} ({network}) is {network[2]} to {network[-2]}."
+        )
+    for row in account.vpc_ips:
+        if row["subnet_id"] == subnet["id"] and row["address"] == want["vpc_address"]:
+            names = {have["id"]: name for name, have in account.instances.items()}
+            raise LinodeError(f"{option}, which {names.get(row['linode_id'], row['linode_id'])} has already.")
+
+
+def request_body(want: Row, subnet: Row | None) -> Row:
+    """What is posted to make the instance."""
+    interfaces: list[Row] = [{"public": {}}]
+    if subnet:
+        address = {"address": want["vpc_address"] or "auto", "primary": True}
+        interfaces.append({"vpc": {"subnet_id": subnet["id"], "ipv4": {"addresses": [address]}}})
+    return {
+        **{name: want[name] for name in ("label", *FIXED, "tags")},
+        "authorized_keys": [key.strip() for key in want["authorized_keys"]],
+        "booted": True,
+        "interface_generation": "linode",
+        "interfaces": interfaces,
+    }
+
+
+def create_all(api: LinodeApi, wanted: list[Row], subnets: dict[str, Row]) -> tuple[list[str], list[str]]:
+    """Make the instances side by side; return the labels of those made, and what went wrong with the others.
+
+    After the first failure, no further one is begun: what stops one (a limit of the account) mostly stops all.
+    """
+    limit, failed = RateLimit(*CREATE_RATE), threading.Event()
+
+    def before() -> None:
+        limit.wait()
+        if failed.is_set():
+            raise NotBegun
+
+    def find(want: Row) -> Row | None:
+        rows = api.rows(PATH, {"label": want["label"]})
+        have = next((row for row in rows if row["label"] == want["label"]), None)
+        if have and not owned(want, have):
+            raise LinodeError(stranger(want, have))
+        return have
+
+    def create(want: Row) -> str | None:
+        """None if it is made, else what went wrong; empty if it was not begun."""
+        try:
+            api.create(PATH, request_body(want, subnets.get(want["label"])), lambda: find(want), before)
+        except NotBegun:
+            return ""
+        except LinodeError as error:
+            failed.set()
+            return f"{want['label']}: {error}"
+        return None
+
+    with ThreadPoolExecutor(max_workers=WORKERS) as pool:
+        outcomes = list(pool.map(create, wanted))
+    made = [want["label"] for want, outcome in zip(wanted, outcomes, strict=True) if outcome is None]
+    return made, [outcome for outcome in outcomes if outcome]
+
+
+def wait_until_running(
+    api: LinodeApi, wanted: list[Row], timeout: float, log: Callable[[str], None]
+) -> tuple[dict[str, Row], list[str]]:
+    """Wait for all at once with one listing per POLL_INTERVAL, booting those that are down.
+
+    :return: label to running instance, and the labels of those booted.
+    :raises LinodeError: after timeout seconds, naming those that do not run and why.
+    """
+    common = set.intersection(*(set(owner_tags(want)) for want in wanted))
+    labels = [want["label"] for want in wanted]
+    deadline = time.monotonic() + timeout
+    booted: dict[str, float] = {}
+    refused: dict[str, str] = {}
+    running = 0
+    while True:
+        now = {row["label"]: row for row in api.rows(PATH, instance_filter(sorted(common)))}
+        laggards = [label for label in labels if now.get(label, {}).get("status") != "running"]
+        if not laggards:
+            return {label: now[label] for label in labels}, sorted(booted)
+        if len(labels) - len(laggards) > running:
+            running = len(labels) - len(laggards)
+            log(f"{running} of {len(labels)} instances run")
+        if time.monotonic() > deadline:
+            states = [
+                f"{label} is {now[label]['status'] if label in now else 'gone'}{refused.get(label, '')}"
+                for label in laggards
+            ]
+            raise LinodeError(
+                f"Not all instances run after {timeout:g} s (timeout): {'; '.join(states)}. Nothing is undone: the next"
+                " run waits for them again. Look at them in the Cloud Manager if they stay so."
+            )
+        for label in laggards:
+            down = label in now and now[label]["status"] in DOWN
+            if down and time.monotonic() - booted.get(label, -BOOT_AGAIN) >= BOOT_AGAIN:
+                try:
+                    api.post(f"{PATH}/{now[label]['id']}/boot", {})
+                    booted[label] = time.monotonic()
+                except LinodeError as error:
+                    # Busy, or the answer was lost: the next listing tells.
+                    if error.status != 400 and not error.passing:
+                        raise
+                    refused[label] = f" ({error})"
+        time.sleep(POLL_INTERVAL)
+
+
+def view(instances: Iterable[Row]) -> Row:
+    """Instances in the shape in which they are compared for the diff."""
+    names = (*FIXED, "tags", "status")
+    return {row["label"]: {**{name: row[name] for name in names}, "tags": sorted(row["tags"])} for row in instances}
+
+
+def read_account(api: LinodeApi, instances: list[Row]) -> Account:
+    account = Account({row["label"]: row for row in api.rows(PATH)})
+    if any(want["vpc"] for want in instances):
+        account.vpcs = {row["label"]: row for row in api.rows("/vpcs")}
+        account.vpc_ips = [row for row in api.rows("/vpcs/ips") if row.get("address") and row.get("linode_id")]
+    return account
+
+
+def present(module: AnsibleModule, api: LinodeApi, instances: list[Row], result: Row) -> None:
+    """Make the account match; result always says what is done so far."""
+    account = read_account(api, instances)
+    wrong = differences(instances, account)
+    if wrong:
+        raise LinodeError(
+            f"{'; '.join(wrong)}. Nothing was changed. No instance is rebuilt, resized or moved: set the option back,"
+            " or delete the instance first."
+        )
+    missing = [want for want in instances if want["label"] not in account.instances]
+    wrong = unavailable(api, missing) if missing else []
+    if wrong:
+        raise LinodeError(" ".join(wrong))
+    subnets = find_subnets(api, missing, account, module.check_mode)
+
+    existing = pairs(instances, account)
+    tags = {have["id"]: sorted({*have["tags"], *want["tags"]}) for want, have in existing if not has_tags(want, have)}
+    down = [have["label"] for _want, have in existing if have["status"] in DOWN]
+    after = [
+        {
+            **have,
+            "tags": tags.get(have["id"], have["tags"]),
+            "status": "running" if have["label"] in down else have["status"],
+        }
+        for _want, have in existing
+    ]
+    created = [want["label"] for want in missing]
+    tagged = [have["label"] for _want, have in existing if have["id"] in tags]
+    result["diff"] = {
+        "before": view(have for _want, have in existing),
+        "after": view([*after, *({**want, "status": "running"} for want in missing)]),
+    }
+    if module.check_mode:
+        result.update(created=created, tagged=tagged, booted=down)
+        result["instances"] = [shorten(have) for _want, have in existing]
+        return
+
+    for number, names in tags.items():
+        api.put(f"{PATH}/{number}", {"tags": names})
+    result["tagged"] = tagged
+    result["created"], wrong = create_all(api, missing, subnets)
+    module.log(f"{len(result['created'])} of {len(missing)} instances made")
+    if wrong:
+        raise LinodeError(
+            f"{len(missing) - len(result['created'])} of {len(missing)} instances were not made. {'; '.join(wrong)}."
+            " The next run makes those that are missing."
+        )
+    running = {have["label"]: have for have in after}
+    if missing or any(have["status"] != "running" for _want, have in existing):
+        running, result["booted"] = wait_until_running(api, instances, module.params["timeout"], module.log)
+    result["instances"] = [shorten(running[want["label"]]) for want in instances]
+
+
+def absent(module: AnsibleModule, api: LinodeApi, instances: list[Row], result: Row) -> None:
+    """Delete those that exist; result always says what is done so far."""
+    existing = pairs(instances, Account({row["label"]: row for row in api.rows(PATH)}))
+    foreign = [stranger(want, have) for want, have in existing if not owned(want, have)]
+    if foreign:
+        raise LinodeError(f"{'; '.join(foreign)}. Nothing was deleted.")
+    result["diff"] = {"before": view(have for _want, have in existing), "after": {}}
+
+    def delete(have: Row) -> str | None:
+        """None if it is deleted, else what went wrong."""
+        try:
+            if not module.check_mode:
+                api.delete(f"{PATH}/{have['id']}")
+        except LinodeError as error:
+            return f"{have['label']}: {error}"
+        return None
+
+    with ThreadPoolExecutor(max_workers=WORKERS) as pool:
+        outcomes = list(pool.map(delete, (have for _want, have in existing)))
+    labels = [have["label"] for _want, have in existing]
+    result["deleted"] = [label for label, outcome in zip(labels, outcomes, strict=True) if outcome is None]
+    wrong = [outcome for outcome in outcomes if outcome]
+    if wrong:
+        raise LinodeError(f"{len(wrong)} of {len(labels)} instances were not deleted. {'; '.join(wrong)}")
+
+
+def has_tags(want: Row, have: Row) -> bool:
+    return set(want["tags"]) <= set(have["tags"])
+
+
+def shorten(instance: Row) -> Row:
+    return {name: instance.get(name) for name in RETURNED}
+
+
+def main() -> None:
+    texts = {"type": "list", "elements": "str"}
+    module = AnsibleModule(
+        argument_spec={
+            **ARGUMENT_SPEC,
+            "instances": {
+                "type": "list",
+                "elements": "dict",
+                "required": True,
+                "options": {
+                    "label": {"type": "str", "required": True},
+                    "tags": {**texts, "required": True},
+                    "owner_tags": texts,
+                    "region": {"type": "str"},
+                    "type": {"type": "str"},
+                    "image": {"type": "str"},
+                    "authorized_keys": {**texts, "no_log": False},
+                    "vpc": {"type": "str"},
+                    "subnet": {"type": "str"},
+                    "vpc_address": {"type": "str"},
+                },
+            },
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "timeout": {"type": "int", "default": 600},
+        },
+        supports_check_mode=True,
+    )
+    api = client(module)
+    instances, state = module.params["instances"], module.params["state"]
+    result: Row = {"created": [], "tagged": [], "booted": [], "deleted": [], "instances": []}
+    ensure = present if state == "present" else absent
+    try:
+        wrong = check(instances, state)
+        if wrong:
+            raise LinodeError(" ".join(wrong))
+        if instances:
+            ensure(module, api, instances, result)
+    except LinodeError as error:
+        module.fail_json(msg=str(error), changed=has_changes(result), **result)
+    module.exit_json(changed=has_changes(result), **result)
+
+
+def has_changes(result: Row) -> bool:
+    return any(result[name] for name in ("created", "tagged", "booted", "deleted"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,30 @@
+# discover.sh DATA BIN: the state of the cluster as one JSON object; changes nothing.
+{
+  data=$1 bin=$2
+  if ! [ -e "$data/global/pg_control" ]; then
+    echo '{"initialised": false, "running": false, "in_recovery": false, "system_identifier": "", "limits": {}}'
+    exit
+  fi
+  control=$(LC_ALL=C "$bin/pg_controldata" -D "$data")
+  value() { printf '%s\n' "$control" | sed -n "s/^$1: *//p"; }
+
+  recovery=false
+  case $(value 'Database cluster state') in 'in archive recovery' | 'shut down in recovery') recovery=true ;; esac
+  [ ! -e "$data/standby.signal" ] || recovery=true
+
+  # The server may listen on another port than the one now configured.
+  running=false
+  if port=$(sed -n 4p "$data/postmaster.pid" 2>/dev/null); then
+    status=0
+    /usr/sbin/runuser -u postgres -- "$bin/pg_isready" -q -h /run/postgresql -p "$port" || status=$?
+    [ "$status" -ge 2 ] || running=true
+  fi
+
+  limits=
+  for name in max_connections max_worker_processes max_wal_senders max_prepared_xacts max_locks_per_xact; do
+    limits="$limits, \"$(echo $name | sed s/xact/transaction/)\": $(value "$name setting")"
+  done
+  printf '{"initialised": true, "running": %s, "in_recovery": %s, "system_identifier": "%s", "limits": {%s}}\n' \
+    $running $recovery "$(value 'Database system identifier')" "${limits#, }"
+  exit
+} </dev/null

@@ -6,6 +6,7 @@ from __future__ import annotations
 import functools
 import resource
 import shutil
+import subprocess
 from pathlib import Path
 
 from lab.shell import run
@@ -34,8 +35,6 @@ def containers_conf() -> str:
 
 
 def _may_set(nofile: int, nproc: int) -> bool:
-    import subprocess
-
     limits = [f"--nofile={nofile}:{nofile}", f"--nproc={nproc}:{nproc}"]
     return subprocess.run(["prlimit", *limits, "true"], capture_output=True, check=False).returncode == 0
 
@@ -55,3 +54,8 @@ def environment() -> dict[str, str]:
 async def podman(*args: str) -> str:
     """Run podman with ``args`` and return what it prints."""
     return await run("podman", *args, env=environment())
+
+
+if __name__ == "__main__":
+    for name, value in environment().items():
+        print(f"{name}={value}")

@@ -28,7 +28,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 APP = Path(__file__).parents[1]
-IMAGE = os.environ.get("TEST_SERVICES_IMAGE", "localhost/c50k-lab/debian13-stack")
+IMAGE = os.environ.get("TEST_SERVICES_IMAGE", "localhost/c50k-lab/debian13-golden")
 
 
 def wait_for(condition: Callable[[], object], what: str, seconds: float = 20) -> None:

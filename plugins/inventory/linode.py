@@ -213,7 +213,7 @@ def build_host(
 
 def natural(instance: Mapping[str, Any]) -> list[Any]:
     """Sorts by label, with numbers by value."""
-    return [int(part) if part.isdecimal() else part for part in re.split(r"([0-9]+)", instance["label"])]
+    return [int(part) if number % 2 else part for number, part in enumerate(re.split(r"([0-9]+)", instance["label"]))]
 
 
 class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
@@ -296,7 +296,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             self.inventory.set_variable(name, key, value)
         for tag in host["tags"]:
             group = self.inventory.add_group(to_safe_group_name(tag, force=True, silent=True))
-            self.inventory.add_child(group, name)
+            # Not add_child, which takes a host for the group of the same name.
+            self.inventory.add_host(name, group)
         strict = self.get_option("strict")
         self._set_composite_vars(self.get_option("compose"), self.inventory.get_host(name).get_vars(), name, strict)
         self._add_host_to_composed_groups(self.get_option("groups"), {}, name, strict)

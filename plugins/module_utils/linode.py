@@ -83,9 +83,7 @@ class LinodeApi:
                 " token that may read and write Linodes and VPCs."
             )
         if not TOKEN.fullmatch(token):
-            raise LinodeError(
-                "api_token (or LINODE_TOKEN) is no token: it has blanks, line breaks or other characters."
-            )
+            raise LinodeError("api_token (or LINODE_TOKEN) is no token: it has blanks or line breaks.")
         self.url = url.rstrip("/")
         self._sdk = LinodeClient(token, base_url=self.url, user_agent="c50k.stack", ca_path=ca_path, retry=False)
         session = self._sdk.session

@@ -400,24 +400,25 @@ def create_all(api: LinodeApi, wanted: list[Row], subnets: dict[str, Row]) -> tu
 
 
 def wait_until_running(
-    api: LinodeApi, wanted: list[Row], timeout: float, log: Callable[[str], None]
-) -> tuple[dict[str, Row], list[str]]:
+    api: LinodeApi, wanted: list[Row], timeout: float, booted: list[str], log: Callable[[str], None]
+) -> dict[str, Row]:
     """Wait for all at once with one listing per POLL_INTERVAL, booting those that are down.
 
-    :return: label to running instance, and the labels of those booted.
+    :param booted: gets the labels of those that are booted.
+    :return: label to running instance.
     :raises LinodeError: after timeout seconds, naming those that do not run and why.
     """
     common = set.intersection(*(set(owner_tags(want)) for want in wanted))
     labels = [want["label"] for want in wanted]
     deadline = time.monotonic() + timeout
-    booted: dict[str, float] = {}
+    asked: dict[str, float] = {}
     refused: dict[str, str] = {}
     running = 0
     while True:
         now = {row["label"]: row for row in api.rows(PATH, instance_filter(sorted(common)))}
         laggards = [label for label in labels if now.get(label, {}).get("status") != "running"]
         if not laggards:
-            return {label: now[label] for label in labels}, sorted(booted)
+            return {label: now[label] for label in labels}
         if len(labels) - len(laggards) > running:
             running = len(labels) - len(laggards)
             log(f"{running} of {len(labels)} instances run")
@@ -431,16 +432,19 @@ def wait_until_running(
                 " run waits for them again. Look at them in the Cloud Manager if they stay so."
             )
         for label in laggards:
-            down = label in now and now[label]["status"] in DOWN
-            if down and time.monotonic() - booted.get(label, -BOOT_AGAIN) >= BOOT_AGAIN:
-                try:
-                    api.post(f"{PATH}/{now[label]['id']}/boot", {})
-                    booted[label] = time.monotonic()
-                except LinodeError as error:
-                    # Busy, or the answer was lost: the next listing tells.
-                    if error.status != 400 and not error.passing:
-                        raise
-                    refused[label] = f" ({error})"
+            if label not in now or now[label]["status"] not in DOWN or asked.get(label, 0) > time.monotonic():
+                continue
+            try:
+                api.post(f"{PATH}/{now[label]['id']}/boot", {})
+            except LinodeError as error:
+                refused[label] = f" ({error})"
+                if error.status == 400:  # busy
+                    continue
+                if not error.passing:
+                    raise
+            asked[label] = time.monotonic() + BOOT_AGAIN
+            if label not in booted:
+                booted.append(label)
         time.sleep(POLL_INTERVAL)
 
 
@@ -507,7 +511,7 @@ def present(module: AnsibleModule, api: LinodeApi, instances: list[Row], result:
         )
     running = {have["label"]: have for have in after}
     if missing or any(have["status"] != "running" for _want, have in existing):
-        running, result["booted"] = wait_until_running(api, instances, module.params["timeout"], module.log)
+        running = wait_until_running(api, instances, module.params["timeout"], result["booted"], module.log)
     result["instances"] = [shorten(running[want["label"]]) for want in instances]
 
 

@@ -163,7 +163,15 @@ def test_calls_grow_with_pages_only(account, read):
 def test_hosts_are_in_the_order_of_their_numbers(account, read):
     for label in ("demo-10", "demo-9", "1st", "demo-2", "demo"):
         account.add_instance(label, ["demo"])
-    assert [host.name for host in read().list_hosts("demo")] == ["1st", "demo", "demo-2", "demo-9", "demo-10"]
+    names = [host.name for host in read().groups["demo"].hosts]
+    assert names == ["1st", "demo", "demo-2", "demo-9", "demo-10"]
+
+
+def test_a_label_that_is_a_tag_too_is_a_host_in_a_group(account, read):
+    account.add_instance("demo", ["demo", "app_server"])
+    manager = read()
+    assert [host.name for host in manager.groups["demo"].hosts] == ["demo"]
+    assert [host.name for host in manager.groups["app_server"].hosts] == ["demo"]
 
 
 def test_filters(account, read):

@@ -265,6 +265,26 @@ def test_good_options_pass_and_doubles_do_not():
     assert check([{**dict.fromkeys(parsed()), "label": "demo-1", "tags": ["demo"]}], "absent") == []
 
 
+@pytest.mark.parametrize("done", [True, False])
+def test_boot_whose_answer_is_lost_is_told_and_asked_again_if_needed(account, fleet, monkeypatch, done):
+    monkeypatch.setattr(linode_instances, "BOOT_AGAIN", 0.05)
+    row = exists(account, status="offline")
+    account.faults = [Fault("POST", f"{PATH}/{row['id']}/boot", 0, done)]
+    result = fleet(want())
+    assert result["booted"] == ["demo-app_server-1"] and result["instances"][0]["status"] == "running"
+    assert len(account.writes()) == (1 if done else 2)
+
+
+def test_boot_that_does_not_help_is_still_told(account, fleet):
+    row = exists(account, status="offline")
+    account.after_page = lambda account, path, page: row.update(status="offline")
+    failed = fleet(want(), timeout=0, failing=True)
+    assert "demo-app_server-1 is offline" in failed["msg"] and not failed["changed"]
+    failed = fleet(want(), timeout=1, failing=True)
+    assert failed["booted"] == ["demo-app_server-1"] and failed["changed"]
+    assert len(account.writes()) == 1, "no hammering"
+
+
 def test_timeout_names_who_does_not_run(account, fleet):
     account.stuck = {"demo-app_server-2"}
     failed = fleet(want(1), want(2), timeout=0, failing=True)

@@ -138,7 +138,8 @@ class Lifecycle:
     async def _run_steps(self, instance: Instance) -> None:
         try:
             while step := self._steps.get(instance.status):
-                event = self._store.get(Event, instance.event_id) or self.event("linode_boot", instance)
+                event = self._store.get(Event, instance.event_id)
+                assert event is not None  # saved with the status, and kept while it is open
                 event.status, event.started = "started", event.started or time.time()
                 self._store.save(event)
                 try:

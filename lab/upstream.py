@@ -89,9 +89,8 @@ class Upstream:
         await self._open_control()
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        if self._server and self._control:
+        if self._server:
             self._server.close()
-            self._control.unlink(missing_ok=True)
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _open_control(self) -> None:
@@ -155,6 +154,7 @@ def main() -> None:
         log_level="warning",
         backlog=65535,
         timeout_keep_alive=75,
+        timeout_graceful_shutdown=1,
         server_header=False,
         date_header=False,
     )

@@ -95,7 +95,7 @@ async def create_instance(call: Call) -> Json:
         alerts=_alerts(ALERTS, given),
         maintenance_policy=given.get("maintenance_policy", MAINTENANCE_POLICIES[0]),
     )
-    lab.store.save(instance, *new_tags(lab.store, tags))
+    lab.store.save(*new_tags(lab.store, tags))
     lab.lifecycle.begin(instance, "provisioning", "linode_create", _image_entity(lab.images, instance))
     return render(instance)
 

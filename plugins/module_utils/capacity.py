@@ -191,7 +191,7 @@ def plan_pools(postgres: Tier, app: Tier | None, workers: int) -> tuple[int, int
     """``(max_connections, pool_size, max_overflow)`` such that the pools of every allowed app server fit at once.
 
     max_connections stays at PostgreSQL's default unless the pools need more, and then grows to what a quarter of the
-    memory carries. Half of a pool is kept open, the rest comes on demand. CapacityError with the sum and the two
+    memory carries. All of a pool is kept open: a connection on demand costs a login each time. CapacityError with the sum and the two
     variables that disagree when it cannot fit.
     """
     reserved = SUPERUSER_CONNECTIONS + ADMIN_CONNECTIONS
@@ -201,8 +201,8 @@ def plan_pools(postgres: Tier, app: Tier | None, workers: int) -> tuple[int, int
         return given or min(MAX_CONNECTIONS, carried), 0, 0
 
     pools = app.max * workers * ENGINES_PER_WORKER
-    size = app.fixed.get("database_pool_size", 1)
-    overflow = app.fixed.get("database_max_overflow", MIN_PER_POOL - 1)
+    size = app.fixed.get("database_pool_size", MIN_PER_POOL)
+    overflow = app.fixed.get("database_max_overflow", 0)
     needed = reserved + math.ceil(pools * (size + overflow) * 10 / POOL_TENTHS)
     chosen = [variable for key, variable in FIXED["app_server"].items() if key != "workers" and key in app.fixed]
     if needed > (given or carried):
@@ -220,8 +220,7 @@ def plan_pools(postgres: Tier, app: Tier | None, workers: int) -> tuple[int, int
         )
     connections = given or max(needed, min(MAX_CONNECTIONS, carried))
     if not chosen:
-        fitting = min(MAX_PER_POOL, (connections - reserved) * POOL_TENTHS // 10 // pools)
-        size, overflow = math.ceil(fitting / 2), fitting // 2
+        size = min(MAX_PER_POOL, (connections - reserved) * POOL_TENTHS // 10 // pools)
     return connections, size, overflow
 
 

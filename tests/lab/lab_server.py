@@ -70,6 +70,7 @@ class Server:
         self.lab: Lab
         self._settings = settings
         self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.address = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         self.http = httpx.Client(
             base_url=f"{self.address}/v4", headers={"Authorization": f"Bearer {TOKEN}"}, trust_env=False, timeout=10

@@ -14,6 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from lab_server import wait_for
+
+from lab.server import bound
+from lab.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 
@@ -70,6 +74,8 @@ def test_from_start_to_nothing(lab: Command) -> None:
     assert code == 0 and f"pid {pid}, 1 instances" in table
     assert "demo   running  g6-nanode-1  198.51.100.2  -    blue" in table
 
+    os.kill(pid, signal.SIGTERM)
+    wait_for(lambda: not (lab.state / "api.pid").exists())
     assert lab("restart")[0] == 0
     assert lab.pid != pid and (lab.state / "token").read_text() == token
     os.kill(lab.pid, signal.SIGKILL)
@@ -87,6 +93,11 @@ def test_a_port_of_a_stranger_is_refused(lab: Command) -> None:
         code, said = lab("start", "--no-hosts")
     assert code == 1 and f"127.0.0.1:{lab.port} is taken by another program" in said
     assert not lab.state.exists()
+
+
+def test_replies_do_not_wait_for_the_next_packet() -> None:
+    with bound(Settings(port=0)) as listener:
+        assert listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_another_process_with_the_old_pid_is_left_alone(lab: Command) -> None:
@@ -113,7 +124,11 @@ def test_why_it_did_not_start(lab: Command) -> None:
 )
 def test_bad_settings_are_named(name: str, value: str, reason: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "lab", "status"], cwd=ROOT, env={**os.environ, name: value}, capture_output=True, text=True
+        [sys.executable, "-m", "lab", "status"],
+        cwd=ROOT,
+        env={**os.environ, name: value},
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 1 and done.stderr.startswith(reason)
 

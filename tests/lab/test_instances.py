@@ -207,7 +207,11 @@ def test_a_vpc_of_another_region_is_refused(api: Server) -> None:
 def test_a_freed_address_is_not_the_next_one(api: Server) -> None:
     first, second = api.linode(), api.linode()
     api.delete(f"{PATH}/{first['id']}")
-    assert [first["ipv4"], second["ipv4"], api.linode()["ipv4"]] == [["198.51.100.2"], ["198.51.100.3"], ["198.51.100.4"]]
+    assert [first["ipv4"], second["ipv4"], api.linode()["ipv4"]] == [
+        ["198.51.100.2"],
+        ["198.51.100.3"],
+        ["198.51.100.4"],
+    ]
 
 
 def test_a_full_subnet_gives_all_back(api: Server) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from lab_server import Rig, Server, wait_for
+from lab_server import Server, wait_for
 
 from lab.models import Instance
 from lab.settings import Settings

@@ -78,7 +78,9 @@ def test_order(shared: Server) -> None:
 def test_a_filter_goes_before_the_pages(api: Server) -> None:
     for number in range(60):
         api.post("/tags", label=f"{'even' if number % 2 == 0 else 'odd'}{number}")
-    page = api.get("/tags", headers={"X-Filter": '{"label": {"+contains": "even"}}'}, params={"page": 2, "page_size": 25})
+    page = api.get(
+        "/tags", headers={"X-Filter": '{"label": {"+contains": "even"}}'}, params={"page": 2, "page_size": 25}
+    )
     assert (page["results"], page["pages"], len(page["data"])) == (30, 2, 5)
 
 

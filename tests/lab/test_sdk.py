@@ -33,7 +33,12 @@ def test_a_fleet_from_vpc_to_nothing(api: Server) -> None:
         interface_generation="linode",
         interfaces=[
             {"public": {}},
-            {"vpc": {"subnet_id": vpc.subnets[0].id, "ipv4": {"addresses": [{"address": "10.0.2.10", "primary": True}]}}},
+            {
+                "vpc": {
+                    "subnet_id": vpc.subnets[0].id,
+                    "ipv4": {"addresses": [{"address": "10.0.2.10", "primary": True}]},
+                }
+            },
         ],
     )
     poller.set_entity_id(instance.id)

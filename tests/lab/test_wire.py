@@ -25,7 +25,9 @@ def test_types_and_regions_are_for_anyone(shared: Server) -> None:
         assert shared.http.get(path, headers={"Authorization": ""}).status_code == 200
 
 
-@pytest.mark.parametrize("host", ["attacker.example", "attacker.example:4500", "127.0.0.1.attacker.example", "", "[::1]"])
+@pytest.mark.parametrize(
+    "host", ["attacker.example", "attacker.example:4500", "127.0.0.1.attacker.example", "", "[::1]"]
+)
 def test_a_foreign_host_header_is_refused(shared: Server, host: str) -> None:
     reply = shared.http.get("/regions", headers={"Host": host})
     assert reply.status_code == 403

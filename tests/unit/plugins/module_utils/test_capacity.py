@@ -33,8 +33,8 @@ def test_a_small_fleet_with_a_low_file_limit() -> None:
             "workers": 2,
             "open_files": 20_000,
             # 3 hosts x 2 workers x 2 engines = 12 pools in 0.9 x (100 - 15) = 76 connections: 6 each
-            "database_pool_size": 3,
-            "database_max_overflow": 3,
+            "database_pool_size": 6,
+            "database_max_overflow": 0,
             "cache_max_connections": 64,
         },
         # an app server holds 2 x 19,800 files / 3
@@ -66,7 +66,7 @@ def test_a_type_of_the_api_counts_like_a_host_with_all_its_files() -> None:
 def test_without_max_the_hosts_of_today_are_all_there_may_be() -> None:
     today = plan(fleet(app_server={"max": 2}, load_balancer={"max": None}))
     assert plan(fleet(app_server={"max": None})) == today
-    assert today["app_server"]["database_pool_size"] == 5  # 8 pools in 76 connections: 9 each
+    assert today["app_server"]["database_pool_size"] == 9  # 8 pools in 76 connections: 9 each
 
 
 def test_the_smallest_host_of_a_tier_decides() -> None:
@@ -110,7 +110,7 @@ def test_more_app_servers_raise_max_connections_as_far_as_memory_carries() -> No
     result = plan(fleet(app_server={"max": 12}))
     # 12 x 2 x 2 pools x 2 / 0.9 + 15 = 121.7
     assert result["postgres"]["settings"]["max_connections"] == 122
-    assert (result["app_server"]["database_pool_size"], result["app_server"]["database_max_overflow"]) == (1, 1)
+    assert (result["app_server"]["database_pool_size"], result["app_server"]["database_max_overflow"]) == (2, 0)
     with pytest.raises(CapacityError) as error:
         plan(fleet(app_server={"max": 13}))
     assert str(error.value) == (
@@ -124,7 +124,7 @@ def test_what_a_user_sets_takes_part_in_the_sum() -> None:
     own = {"workers": 4, "database_pool_size": 2, "database_max_overflow": None}
     result = plan(fleet(app_server=own, postgres={"max_connections": 200}))
     assert result["app_server"]["workers"] == 4
-    assert (result["app_server"]["database_pool_size"], result["app_server"]["database_max_overflow"]) == (2, 1)
+    assert (result["app_server"]["database_pool_size"], result["app_server"]["database_max_overflow"]) == (2, 0)
     assert result["postgres"]["settings"]["max_connections"] == 200
     with pytest.raises(
         CapacityError, match=r"postgres_settings\.max_connections is 50: raise it, or lower fleet_tiers\.app"

@@ -115,8 +115,12 @@ def test_answer_that_does_not_come_ends_in_time(monkeypatch):
     monkeypatch.setattr(linode, "BACKOFF", 0.01)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         api = LinodeApi(TOKEN, f"http://127.0.0.1:{silent.getsockname()[1]}/v4", timeout=0.1)
+        hangs_up = threading.Timer(10, silent.close)
+        hangs_up.start()
         with pytest.raises(LinodeError, match="no answer. Is api_url right"):
             api.rows(PATH)
+        assert hangs_up.is_alive(), "it was the other side that ended it"
+        hangs_up.cancel()
 
 
 def test_what_is_not_the_api_is_said_to_be_so(account):

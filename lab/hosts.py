@@ -61,6 +61,7 @@ class Hosts(Protocol):
     async def start(self, host: Host) -> None: ...
     async def stop(self, host: Host) -> None: ...
     async def delete(self, host: Host) -> None: ...
+    async def delete_vpc(self, vpc_id: int) -> None: ...
     async def running(self) -> set[int]: ...
     async def cleanup(self) -> None: ...
 
@@ -85,6 +86,9 @@ class NoHosts:
 
     async def delete(self, host: Host) -> None:
         self._running.discard(host.id)
+
+    async def delete_vpc(self, vpc_id: int) -> None:
+        """Nothing to remove."""
 
     async def running(self) -> set[int]:
         return set(self._running)
@@ -179,6 +183,11 @@ class PodmanHosts:
         await podman("rm", "--force", "--time", "0", "--ignore", host.container)
         async with self._wiring:
             await self.network.remove_host(host.id)
+
+    async def delete_vpc(self, vpc_id: int) -> None:
+        """Remove the network of a VPC that no host is in any more."""
+        async with self._wiring:
+            await self.network.remove_vpc(vpc_id)
 
     async def running(self) -> set[int]:
         """Return the ids of the hosts that run."""

@@ -53,7 +53,8 @@ async def build() -> AsyncIterator[str]:
         yield "the golden image: the stack's packages installed (about 40 s)"
         await podman(
             *("build", "--quiet", "--network", "host", "--label", f"{CONTENT}={golden}", "--tag", GOLDEN),
-            *("--build-arg", f"PACKAGES={GOLDEN_PACKAGES}", "--file", str(IMAGE_DIR / "Containerfile.golden"), str(IMAGE_DIR)),
+            *("--build-arg", f"PACKAGES={GOLDEN_PACKAGES}"),
+            *("--file", str(IMAGE_DIR / "Containerfile.golden"), str(IMAGE_DIR)),
         )
 
 

@@ -118,13 +118,14 @@ class Network:
         await _ip("link set lo up", namespace=namespace)
         devices = (f"eth{number}" for number in range(len(vpc) + 1))
         if public_ipv4:
-            await self.link(namespace, next(devices), f"h{host_id}", ROUTER, public_ipv4, PUBLIC.prefixlen, PUBLIC_GATEWAY, True)
+            await self._public_link(namespace, next(devices), f"h{host_id}", public_ipv4)
         for address in vpc:
             router = vpc_namespace(address.vpc_id)
             if router not in await namespaces():
                 await self._router(router)
             port = f"h{host_id}s{address.subnet_id}"
-            await self.link(namespace, next(devices), port, router, address.address, address.prefix, address.gateway, False)
+            link = (namespace, next(devices), port, router)
+            await self._link(*link, address.address, address.prefix, address.gateway)
 
     async def remove_host(self, host_id: int) -> None:
         """Remove a host's namespace, and its links with it."""
@@ -141,11 +142,15 @@ class Network:
         if namespace not in await namespaces():
             await run("ip", "netns", "add", namespace)
             await _ip("link set lo up", namespace=namespace)
-            await self.link(namespace, "eth0", name, ROUTER, address, PUBLIC.prefixlen, PUBLIC_GATEWAY, True)
+            await self._public_link(namespace, "eth0", name, address)
         return namespace
 
-    async def link(
-        self, namespace: str, device: str, port: str, router: str, address: str, prefix: int, gateway: str, default: bool
+    async def _public_link(self, namespace: str, device: str, port: str, address: str) -> None:
+        await self._link(namespace, device, port, ROUTER, address, PUBLIC.prefixlen, PUBLIC_GATEWAY)
+        await _ip(f"route add default via {PUBLIC_GATEWAY} dev {device}", namespace=namespace)
+
+    async def _link(
+        self, namespace: str, device: str, port: str, router: str, address: str, prefix: int, gateway: str
     ) -> None:
         """Join ``device`` of ``namespace``, holding ``address``, to ``port`` of ``router``."""
         await run("ip", "-n", router, "link", "add", port, "type", "veth", "peer", "name", device, "netns", namespace)
@@ -159,7 +164,6 @@ class Network:
         await _ip(
             f"addr add {address}/{prefix} dev {device}",
             f"link set {device} up",
-            *([f"route add default via {gateway} dev {device}"] if default else []),
             namespace=namespace,
         )
 
@@ -210,7 +214,8 @@ def resolvers() -> list[str]:
 
 def _machine_rules(name_servers: list[str]) -> str:
     """Return the machine's side of the containment: out to the internet for packages, and nowhere else."""
-    ask = f"ip daddr {{ {', '.join(name_servers)} }} meta l4proto {{ tcp, udp }} th dport 53 accept" if name_servers else ""
+    names = f"ip daddr {{ {', '.join(name_servers)} }} meta l4proto {{ tcp, udp }} th dport 53 accept"
+    ask = names if name_servers else ""
     return f"""
 table inet {TABLE}
 delete table inet {TABLE}

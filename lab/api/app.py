@@ -32,6 +32,7 @@ class Lab:
     def __init__(self, settings: Settings, store: Store, hosts: Hosts, token: str) -> None:
         self.settings = settings
         self.store = store
+        self.hosts = hosts
         self.token = token
         self.images = catalog.images(settings.hosts)
         self.limiter = RateLimiter(settings.limits)

@@ -85,6 +85,7 @@ async def delete_vpc(call: Call) -> Json:
     call.lab.store.delete(vpc, *subnets)
     for subnet in subnets:
         call.lab.addresses.remove_subnet(subnet)
+    await call.lab.hosts.delete_vpc(vpc.id)
     return {}
 
 

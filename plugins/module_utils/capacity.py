@@ -191,8 +191,8 @@ def plan_pools(postgres: Tier, app: Tier | None, workers: int) -> tuple[int, int
     """``(max_connections, pool_size, max_overflow)`` such that the pools of every allowed app server fit at once.
 
     max_connections stays at PostgreSQL's default unless the pools need more, and then grows to what a quarter of the
-    memory carries. All of a pool is kept open: a connection on demand costs a login each time. CapacityError with the sum and the two
-    variables that disagree when it cannot fit.
+    memory carries. All of a pool is kept open: a connection on demand costs a login each time. CapacityError with the
+    sum and the two variables that disagree when it cannot fit.
     """
     reserved = SUPERUSER_CONNECTIONS + ADMIN_CONNECTIONS
     carried = postgres.smallest.memory_bytes // 4 // CONNECTION_BYTES

@@ -18,7 +18,7 @@ def tiers(
     fleet_tiers: Mapping[str, Mapping[str, Any]] | None = None,
     fleet_subnet: str | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """Return for each tier ``hosts`` (``{name, address}``, by name), ``cidrs``, ``max`` and ``capacity`` (facts by host).
+    """Return for each tier ``hosts`` (``{name, address}``, by name), ``cidrs``, ``max`` and ``capacity`` (facts).
 
     ``cidrs`` is the tier's part of the fleet's subnet, which does not change with the number of hosts; without a subnet
     it is the addresses there are. ``max`` is that of ``fleet_tiers``, or None.

@@ -109,6 +109,6 @@ def test_every_host_comes_back_from_a_reboot(fleet: Fleet, client: httpx.Client)
             f"the reboot of {name}",
         )
         eventually(lambda host=host: host.check_output("systemctl is-system-running --wait"), 60, f"{name} running")
-    eventually(lambda: client.post("/items", json={"name": "rebooted"}).status_code == 201, 60, "a write after the reboot")
+    eventually(lambda: client.post("/items", json={"name": "rebooted"}).status_code == 201, 60, "a write after it")
     eventually(lambda: client.get("/readyz").json()["status"] == "ok", 30, "readiness after the reboot")
     test_every_host_is_up_with_no_failed_unit(fleet)

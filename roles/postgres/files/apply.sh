@@ -1,3 +1,4 @@
+# shellcheck shell=sh disable=SC2317
 # apply.sh DATA BIN UNIT PID_FILE TIMEOUT PRIMARY: makes the server run as its files say, by a reload, and by a restart only where
 # that is not enough; with PRIMARY, waits until it streams from there. Prints what it restarted for.
 {

@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # create.sh DATA BIN [CONNINFO SLOT]: a new cluster, or with CONNINFO a clone of the primary there. Runs as postgres.
 # All is made beside DATA and renamed at the end: what is named DATA is whole, and nothing is ever made over it.
 {

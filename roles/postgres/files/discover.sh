@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # discover.sh DATA BIN: the state of the cluster as one JSON object; changes nothing.
 {
   data=$1 bin=$2
@@ -20,11 +21,8 @@
     [ "$status" -ge 2 ] || running=true
   fi
 
-  limits=
-  for name in max_connections max_worker_processes max_wal_senders max_prepared_xacts max_locks_per_xact; do
-    limits="$limits, \"$(echo $name | sed s/xact/transaction/)\": $(value "$name setting")"
-  done
+  limits=$(printf '%s\n' "$control" | sed -n 's/^\(max_[a-z_]*\) setting: */"\1": /p' | sed s/xact/transaction/ | paste -s -d ,)
   printf '{"initialised": true, "running": %s, "in_recovery": %s, "system_identifier": "%s", "limits": {%s}}\n' \
-    $running $recovery "$(value 'Database system identifier')" "${limits#, }"
+    $running $recovery "$(value 'Database system identifier')" "$limits"
   exit
 } </dev/null

@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # Gives its input, commands for redis-cli, to the running server, after a restart where a file asks for one or the password is another.
 # Prints what it restarted for.
 commands=$(cat)

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import pytest
-
 from ansible_collections.c50k.stack.plugins.module_utils.postgres_topology import TopologyError, topology
 
 FRESH = {"initialised": False, "in_recovery": False, "system_identifier": ""}

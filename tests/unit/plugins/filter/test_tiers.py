@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import pytest
-
 from ansible_collections.c50k.stack.plugins.module_utils.fleet import FleetError
 from ansible_collections.c50k.stack.plugins.module_utils.tiers import tiers
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import socket
 import threading
-import time
 
 import pytest
 from ansible_collections.c50k.stack.plugins.module_utils import linode
@@ -223,21 +222,26 @@ def test_create_that_is_refused_is_not_repeated(account, api):
     assert account.writes() == [("POST", PATH)]
 
 
-def test_rate_limit_holds_across_threads():
-    limit, passed = RateLimit(3, 0.2), []
+def test_rate_limit(monkeypatch):
+    class Clock:
+        now = 5.0
 
-    def one():
+        def monotonic(self):
+            return self.now
+
+        def sleep(self, seconds):
+            self.now += seconds
+
+    clock, limit = Clock(), RateLimit(3, 15)
+    monkeypatch.setattr(linode, "time", clock)
+
+    def passes():
         limit.wait()
-        passed.append(time.monotonic())
+        return clock.now
 
-    threads = [threading.Thread(target=one) for number in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    passed.sort()
-    assert len(passed) == 8
-    assert all(later - earlier >= 0.19 for earlier, later in zip(passed, passed[3:], strict=False))
+    assert [passes() for number in range(7)] == [5, 5, 5, 20, 20, 20, 35]
+    clock.now = 100
+    assert passes() == 100
 
 
 def test_filter_has_all_tags_and_any_region():

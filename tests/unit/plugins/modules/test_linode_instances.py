@@ -49,7 +49,7 @@ def fleet(empty, capsys):
     """Run the module for these instances."""
 
     def fleet(*instances, **options):
-        return run(linode_instances, empty, capsys, instances=list(instances), **options)
+        return run(linode_instances, empty, capsys, instances=list(instances), **{"timeout": 10, **options})
 
     return fleet
 
@@ -146,7 +146,7 @@ def test_lost_answers_make_no_twin(account, fleet, status, done):
 
 
 def test_rate_of_creates_is_kept(account, fleet, monkeypatch):
-    monkeypatch.setattr(linode_instances, "CREATE_RATE", (4, 0.3))
+    monkeypatch.setattr(linode_instances, "CREATE_RATE", (4, 0.5))
     fleet(*(want(number) for number in range(1, 11)))
     times = account.times[f"POST {PATH}"]
     assert len(times) == 10

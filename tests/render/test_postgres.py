@@ -6,6 +6,7 @@ import pytest
 from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.loader import init_plugin_loader
 from ansible.template import Templar, trust_as_template
+from ansible.utils.collection_loader import AnsibleCollectionConfig
 
 ROLE = Path(__file__).parents[2] / "roles" / "postgres"
 PRIMARY = {
@@ -30,7 +31,8 @@ REPLICA = PRIMARY | {
 
 @pytest.fixture(scope="module", autouse=True)
 def plugins() -> None:
-    init_plugin_loader([])
+    if AnsibleCollectionConfig.collection_finder is None:
+        init_plugin_loader([])
 
 
 def templar(given: dict) -> Templar:
@@ -65,7 +67,10 @@ def test_good_variables_pass(given: dict) -> None:
         ({"postgres_primary_address": "10.0.3.10"}, 'postgres_primary_address is "10.0.3.10"'),
         ({"postgres_replication_password": "short"}, "postgres_replication_password"),
         ({"postgres_users": [{"name": "app", "password": "with a space"}]}, "password in postgres_users"),
-        ({"postgres_users": [{"name": "postgres", "password": "app-secret"}], "postgres_databases": []}, "postgres_users"),
+        (
+            {"postgres_users": [{"name": "postgres", "password": "app-secret"}], "postgres_databases": []},
+            "postgres_users",
+        ),
         ({"postgres_databases": [{"name": "template1", "owner": "app"}]}, "names template1"),
         ({"postgres_databases": [{"name": "app", "owner": "nobody"}]}, "owners nobody"),
         ({"postgres_allowed_cidrs": ["10.0.2.0/33"]}, "10.0.2.0/33"),
@@ -118,7 +123,9 @@ def test_settings() -> None:
 
 def test_replica_follows_without_a_password_and_never_below_its_primary() -> None:
     state = {"initialised": True, "limits": {"max_connections": 500, "max_wal_senders": 10}}
-    lines = render("postgresql.conf.j2", REPLICA | {"postgres_state": state, "postgres_settings": {"max_wal_senders": 20}})
+    lines = render(
+        "postgresql.conf.j2", REPLICA | {"postgres_state": state, "postgres_settings": {"max_wal_senders": 20}}
+    )
     assert "max_connections = '500'" in lines
     assert "max_wal_senders = '20'" in lines
     assert "primary_slot_name = 'demo_postgres_2'" in lines

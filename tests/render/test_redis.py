@@ -7,6 +7,7 @@ import pytest
 from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.loader import init_plugin_loader
 from ansible.template import Templar, trust_as_template
+from ansible.utils.collection_loader import AnsibleCollectionConfig
 
 ROLE = Path(__file__).parents[2] / "roles" / "redis"
 GIVEN = {
@@ -21,7 +22,8 @@ GIVEN = {
 
 @pytest.fixture(scope="module", autouse=True)
 def plugins() -> None:
-    init_plugin_loader([])
+    if AnsibleCollectionConfig.collection_finder is None:
+        init_plugin_loader([])
 
 
 def templar(given: dict) -> Templar:

@@ -1,0 +1,132 @@
+"""The app_server role's rules and templates."""
+
+import ast
+import shlex
+
+import pytest
+from render import default_differences, load, problems, render, templar
+
+GIVEN = {
+    "app_server_module": "service.main:app",
+    "app_server_release": {"id": "0f3a", "archive": "/releases/0f3a.tar.gz"},
+    "app_server_bind": "10.0.2.10",
+    "app_server_workers": 4,
+}
+
+
+def settings(**variables) -> dict:
+    """The plain assignments of gunicorn.conf.py."""
+    tree = ast.parse(render("app_server", "gunicorn.conf.py", **GIVEN, **variables))
+    return {
+        node.targets[0].id: node.value.value
+        for node in tree.body
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
+    }
+
+
+def unit(**variables) -> list[str]:
+    return render("app_server", "unit.service", **GIVEN, **variables).splitlines()
+
+
+def test_defaults_and_specification_agree():
+    assert default_differences("app_server") == set()
+
+
+def test_good_input_passes():
+    given = {
+        "app_server_environment": {"RELEASE_ID": "0f3a", "SIZE": 5, "EMPTY": ""},
+        "app_server_credentials": {"database_password": "secret"},
+        "app_server_trusted_proxies": ["10.0.1.0/24", "fd00::/64"],
+        "app_server_port": "8000",
+    }
+    assert problems("app_server", **GIVEN, **given) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"app_server_name": "My App"}, "app_server_name is 'My App'"),
+        ({"app_server_module": "service.main"}, "app_server_module is 'service.main'"),
+        ({"app_server_release": {"id": "../x", "archive": "x"}}, "app_server_release.id is '../x'"),
+        ({"app_server_bind": "eth0"}, "app_server_bind is 'eth0'"),
+        ({"app_server_port": 80}, "app_server_port is 80"),
+        ({"app_server_port": "99999"}, "app_server_port is 99999"),
+        ({"app_server_workers": 0}, "app_server_workers is 0"),
+        ({"app_server_environment": {"A-B": "x"}}, "app_server_environment cannot set A-B"),
+        ({"app_server_environment": {"A": True}}, "app_server_environment cannot set A"),
+        ({"app_server_environment": {"A": None}}, "app_server_environment cannot set A"),
+        ({"app_server_environment": {"A": ["x"]}}, "app_server_environment cannot set A"),
+        ({"app_server_environment": {"A": "x\nB=y"}}, "app_server_environment cannot set A"),
+        ({"app_server_credentials": {"a/b": "x"}}, "app_server_credentials cannot hold a/b"),
+        ({"app_server_credentials": {"a": ""}}, "app_server_credentials cannot hold a"),
+        ({"app_server_trusted_proxies": ["*"]}, "app_server_trusted_proxies has *"),
+        ({"app_server_check_path": "readyz"}, "app_server_check_path is 'readyz'"),
+        ({"app_server_keep_releases": 0}, "app_server_keep_releases 0"),
+        ({"app_server_open_files": 100}, "app_server_open_files is 100"),
+    ],
+)
+def test_bad_input_is_named(given, said):
+    messages = problems("app_server", **(GIVEN | given))
+    assert len(messages) == 1
+    assert said in messages[0]
+
+
+def test_every_broken_rule_is_said_at_once():
+    assert len(problems("app_server", **(GIVEN | {"app_server_bind": "x", "app_server_workers": 0}))) == 2
+
+
+def test_messages_keep_secrets():
+    messages = problems("app_server", **GIVEN, app_server_credentials={"a/b": "hidden-secret"})
+    assert messages and "hidden-secret" not in " ".join(messages)
+
+
+@pytest.mark.parametrize("value", ["plain", "", 5, 'q"uote', "back\\slash\\", "$HOME `id` #no 'x'", "a b"])
+def test_the_environment_keeps_every_value(value):
+    text = render("app_server", "environment", **GIVEN, app_server_environment={"NAME": value})
+    assert shlex.split(text, comments=True) == [f"NAME={value}"]
+
+
+def test_gunicorn_listens_and_trusts_as_told():
+    values = settings(app_server_trusted_proxies=["10.0.1.0/24", "10.0.9.0/24"])
+    assert values["bind"] == "10.0.2.10:8000"
+    assert values["workers"] == 4
+    assert values["forwarded_allow_ips"] == "10.0.1.0/24,10.0.9.0/24"
+
+
+def test_nobody_is_trusted_by_default():
+    assert settings()["forwarded_allow_ips"] == ""
+
+
+def test_an_ipv6_address_is_bracketed():
+    tree = render("app_server", "gunicorn.conf.py", **(GIVEN | {"app_server_bind": "fd00::a"}))
+    assert 'bind = "[fd00::a]:8000"' in tree
+
+
+def test_keep_alive_outlives_the_load_balancer():
+    assert settings()["keepalive"] > load("load_balancer", "vars/main.yml")["__load_balancer_backend_idle"]
+
+
+def test_the_three_stops_follow_one_another():
+    text = render("app_server", "gunicorn.conf.py", **GIVEN, app_server_stop_timeout="20")
+    assert '"timeout_graceful_shutdown": 20' in text
+    assert settings(app_server_stop_timeout="20")["graceful_timeout"] == 25
+    assert "TimeoutStopSec=30" in unit(app_server_stop_timeout="20")
+
+
+def test_the_unit_loads_each_credential_and_shows_none():
+    lines = unit(app_server_credentials={"b": "hidden-secret", "a": "other-secret"})
+    assert [line for line in lines if line.startswith("LoadCredential")] == [
+        "LoadCredential=a:/etc/app/credentials/a",
+        "LoadCredential=b:/etc/app/credentials/b",
+    ]
+    assert "secret" not in "\n".join(lines)
+
+
+def test_the_import_check_runs_with_the_properties_of_the_unit():
+    variables = GIVEN | {"app_server_credentials": {"a": "hidden-secret"}}
+    known = templar("app_server", **variables)
+    argv = known.template(known.available_variables["__app_server_run"])
+    properties = [word.removeprefix("--property=") for word in argv if word.startswith("--property=")]
+    assert properties and set(properties) <= set(unit(app_server_credentials={"a": "hidden-secret"}))
+    assert "hidden-secret" not in " ".join(argv)
+    assert "--working-directory=/srv/app/releases/0f3a/app" in argv

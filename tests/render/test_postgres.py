@@ -1,18 +1,10 @@
-"""The postgres role's rules and templates, rendered with Ansible's own templating."""
-
-from pathlib import Path
+"""The postgres role's rules and templates."""
 
 import pytest
-from ansible.parsing.dataloader import DataLoader
-from ansible.plugins.loader import init_plugin_loader
-from ansible.template import Templar, trust_as_template
-from ansible.utils.collection_loader import AnsibleCollectionConfig
+from render import default_differences, load, problems, render, templar
 
-ROLE = Path(__file__).parents[2] / "roles" / "postgres"
 PRIMARY = {
     "inventory_hostname": "demo-postgres-1",
-    "ansible_managed": "Ansible managed",
-    "ansible_check_mode": False,
     "postgres_listen_address": "10.0.3.10",
     "postgres_replication_password": "replication-secret",
     "postgres_replicas": ["demo-postgres-2"],
@@ -29,33 +21,24 @@ REPLICA = PRIMARY | {
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def plugins() -> None:
-    if AnsibleCollectionConfig.collection_finder is None:
-        init_plugin_loader([])
-
-
-def templar(given: dict) -> Templar:
-    loader = DataLoader()
-    defaults, private = (
-        loader.load_from_file(str(ROLE / part / "main.yml"), trusted_as_template=True) for part in ("defaults", "vars")
-    )
-    return Templar(loader, variables=defaults | given | private)
-
-
-def render(name: str, given: dict) -> list[str]:
-    text = templar(given).template(trust_as_template((ROLE / "templates" / name).read_text()), escape_backslashes=False)
+def lines(template: str, given: dict) -> list[str]:
+    text = render("postgres", template, **given)
     return [line for line in text.splitlines() if line and not line.startswith("#")]
 
 
-def complaints(given: dict, rules: str = "__postgres_rules") -> list[str]:
-    expression = trust_as_template(f"{rules} | rejectattr('ok') | map(attribute='why')")
-    return list(templar(given).evaluate_expression(expression))
+def conflicts(given: dict) -> list[str]:
+    (task,) = (task for task in load("postgres", "tasks/main.yml") if "__postgres_state_rules" in task.get("vars", {}))
+    rules = templar("postgres", **task["vars"], **given).template(task["vars"]["__postgres_state_rules"])
+    return [rule["say"] for rule in rules if not rule["ok"]]
+
+
+def test_defaults_and_specification_agree() -> None:
+    assert default_differences("postgres") == set()
 
 
 @pytest.mark.parametrize("given", [PRIMARY, REPLICA, PRIMARY | {"postgres_users": [], "postgres_databases": []}])
 def test_good_variables_pass(given: dict) -> None:
-    assert complaints(given) == []
+    assert problems("postgres", **given) == []
 
 
 @pytest.mark.parametrize(
@@ -84,15 +67,15 @@ def test_good_variables_pass(given: dict) -> None:
     ],
 )
 def test_bad_variable_is_named(bad: dict, named: str) -> None:
-    (complaint,) = complaints(PRIMARY | bad)
-    assert named in complaint
+    (problem,) = problems("postgres", **PRIMARY | bad)
+    assert named in problem
 
 
 @pytest.mark.parametrize("secret", ["tiny-pw", "with a blank", "naïve-password"])
-def test_complaint_keeps_the_secret(secret: str) -> None:
+def test_problem_keeps_the_secret(secret: str) -> None:
     users = [{"name": "app", "password": secret}]
-    (complaint,) = complaints(PRIMARY | {"postgres_users": users})
-    assert secret not in complaint
+    (problem,) = problems("postgres", **PRIMARY | {"postgres_users": users})
+    assert secret not in problem
 
 
 @pytest.mark.parametrize(
@@ -107,53 +90,53 @@ def test_complaint_keeps_the_secret(secret: str) -> None:
 )
 def test_state_that_contradicts_the_variables(given: dict, state: dict, named: str | None) -> None:
     state |= {"initialised": True, "system_identifier": "42"}
-    found = complaints(given | {"postgres_state": state}, "__postgres_state_rules")
+    found = conflicts(given | {"postgres_state": state})
     assert found == [] if named is None else len(found) == 1 and named in found[0]
 
 
 def test_settings() -> None:
     given = {"max_connections": 300, "log_line_prefix": r"it's \m ", "log_checkpoints": False}
-    lines = render("postgresql.conf.j2", PRIMARY | {"postgres_settings": given})
-    assert "max_connections = '300'" in lines
-    assert r"log_line_prefix = 'it''s \\m '" in lines
-    assert "log_checkpoints = 'False'" in lines
-    assert "listen_addresses = '10.0.3.10'" in lines
-    assert "primary_conninfo = ''" in lines
+    found = lines("postgresql.conf.j2", PRIMARY | {"postgres_settings": given})
+    assert "max_connections = '300'" in found
+    assert r"log_line_prefix = 'it''s \\m '" in found
+    assert "log_checkpoints = 'False'" in found
+    assert "listen_addresses = '10.0.3.10'" in found
+    assert "primary_conninfo = ''" in found
 
 
 def test_replica_follows_without_a_password_and_never_below_its_primary() -> None:
     state = {"initialised": True, "limits": {"max_connections": 500, "max_wal_senders": 10}}
-    lines = render(
+    found = lines(
         "postgresql.conf.j2", REPLICA | {"postgres_state": state, "postgres_settings": {"max_wal_senders": 20}}
     )
-    assert "max_connections = '500'" in lines
-    assert "max_wal_senders = '20'" in lines
-    assert "primary_slot_name = 'demo_postgres_2'" in lines
-    (conninfo,) = (line for line in lines if line.startswith("primary_conninfo"))
+    assert "max_connections = '500'" in found
+    assert "max_wal_senders = '20'" in found
+    assert "primary_slot_name = 'demo_postgres_2'" in found
+    (conninfo,) = (line for line in found if line.startswith("primary_conninfo"))
     assert "host=10.0.3.10 port=5432 user=replication passfile=/etc/postgresql/17/main/pgpass" in conninfo
     assert "secret" not in conninfo
 
 
 def test_client_authentication() -> None:
-    assert render("pg_hba.conf.j2", PRIMARY) == [
+    assert lines("pg_hba.conf.j2", PRIMARY) == [
         "local all postgres peer",
         'host "app" "app","report" 10.0.2.0/24 scram-sha-256',
         "host replication replication 10.0.3.0/24 scram-sha-256",
     ]
-    assert render("pg_hba.conf.j2", PRIMARY | {"postgres_databases": [], "postgres_replication_cidrs": []}) == [
+    assert lines("pg_hba.conf.j2", PRIMARY | {"postgres_databases": [], "postgres_replication_cidrs": []}) == [
         "local all postgres peer"
     ]
 
 
 def test_password_file_escapes() -> None:
-    assert render("pgpass.j2", REPLICA | {"postgres_replication_password": r"a:b\c'{{d"}) == [
+    assert lines("pgpass.j2", REPLICA | {"postgres_replication_password": r"a:b\c'{{d"}) == [
         r"*:*:*:replication:a\:b\\c'{{d"
     ]
 
 
 def test_check_mode_only_plans() -> None:
-    lines = render("objects.sql.j2", PRIMARY)
-    assert r"    , ('report', 'it''s\secret', false)" in lines
-    assert "  SELECT unnest(ARRAY['demo_postgres_2']::text[])" in lines
-    assert any(line.endswith(r"\gexec") for line in lines)
-    assert not any(r"\gexec" in line for line in render("objects.sql.j2", PRIMARY | {"ansible_check_mode": True}))
+    found = lines("objects.sql.j2", PRIMARY)
+    assert r"    , ('report', 'it''s\secret', false)" in found
+    assert "  SELECT unnest(ARRAY['demo_postgres_2']::text[])" in found
+    assert any(line.endswith(r"\gexec") for line in found)
+    assert not any(r"\gexec" in line for line in lines("objects.sql.j2", PRIMARY | {"ansible_check_mode": True}))

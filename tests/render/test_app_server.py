@@ -16,7 +16,7 @@ GIVEN = {
 
 def settings(**variables) -> dict:
     """The plain assignments of gunicorn.conf.py."""
-    tree = ast.parse(render("app_server", "gunicorn.conf.py", **GIVEN, **variables))
+    tree = ast.parse(render("app_server", "gunicorn.conf.py.j2", **GIVEN, **variables))
     return {
         node.targets[0].id: node.value.value
         for node in tree.body
@@ -25,7 +25,7 @@ def settings(**variables) -> dict:
 
 
 def unit(**variables) -> list[str]:
-    return render("app_server", "unit.service", **GIVEN, **variables).splitlines()
+    return render("app_server", "unit.service.j2", **GIVEN, **variables).splitlines()
 
 
 def test_defaults_and_specification_agree():
@@ -82,7 +82,7 @@ def test_messages_keep_secrets():
 
 @pytest.mark.parametrize("value", ["plain", "", 5, 'q"uote', "back\\slash\\", "$HOME `id` #no 'x'", "a b"])
 def test_the_environment_keeps_every_value(value):
-    text = render("app_server", "environment", **GIVEN, app_server_environment={"NAME": value})
+    text = render("app_server", "environment.j2", **GIVEN, app_server_environment={"NAME": value})
     assert shlex.split(text, comments=True) == [f"NAME={value}"]
 
 
@@ -98,7 +98,7 @@ def test_nobody_is_trusted_by_default():
 
 
 def test_an_ipv6_address_is_bracketed():
-    tree = render("app_server", "gunicorn.conf.py", **(GIVEN | {"app_server_bind": "fd00::a"}))
+    tree = render("app_server", "gunicorn.conf.py.j2", **(GIVEN | {"app_server_bind": "fd00::a"}))
     assert 'bind = "[fd00::a]:8000"' in tree
 
 
@@ -107,7 +107,7 @@ def test_keep_alive_outlives_the_load_balancer():
 
 
 def test_the_three_stops_follow_one_another():
-    text = render("app_server", "gunicorn.conf.py", **GIVEN, app_server_stop_timeout="20")
+    text = render("app_server", "gunicorn.conf.py.j2", **GIVEN, app_server_stop_timeout="20")
     assert '"timeout_graceful_shutdown": 20' in text
     assert settings(app_server_stop_timeout="20")["graceful_timeout"] == 25
     assert "TimeoutStopSec=30" in unit(app_server_stop_timeout="20")

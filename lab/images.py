@@ -24,8 +24,8 @@ HOST_PACKAGES = (
     "systemd,systemd-sysv,dbus,python3,python3-apt,sudo,iproute2,iputils-ping,nftables,"
     "ca-certificates,openssh-server,procps,curl"
 )
-# What the roles install, kept true by tests/lab/test_images.py.
-GOLDEN_PACKAGES = "haproxy nginx-light postgresql-17 python3-psycopg2 redis-server"
+# What the roles install; tests/lab/test_images.py holds the two together.
+GOLDEN_PACKAGES = "haproxy nginx postgresql-17 redis-server socat"
 
 
 def content(*texts: str) -> str:

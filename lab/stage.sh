@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Source this. `stage TEXT COMMAND…` says what is being done now, and afterwards how long it took.
 stage() {
   local text=$1 start=$SECONDS status=0

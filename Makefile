@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: up down test lint bootstrap clean
+.PHONY: up down test lint docs bootstrap clean
 
 up:
 	@lab/up
@@ -18,6 +18,12 @@ test: bootstrap
 
 lint: bootstrap
 	@tests/lint
+
+# The reference of every role, module, plugin and filter, as pages of reStructuredText.
+docs: bootstrap
+	@rm -rf .cache/docs && mkdir -p .cache/docs
+	@antsibull-docs collection --use-current --squash-hierarchy --dest-dir .cache/docs c50k.stack
+	@echo "$(CURDIR)/.cache/docs/index.rst"
 
 clean: down
 	@[ ! -x .venv/bin/python ] || .venv/bin/python -m lab.images remove

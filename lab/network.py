@@ -227,7 +227,7 @@ table inet {TABLE} {{
     oifname "{MACHINE_LINK}" drop
     iifname != "{MACHINE_LINK}" accept
     {ask}
-    ip daddr {{ 10.0.0.0/8, 100.64.0.0/10, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16, 127.0.0.0/8 }} drop
+    ip daddr {{ 10.0.0.0/8, 100.64.0.0/10, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16, 127.0.0.0/8 }} counter drop
     ip daddr {PUBLIC} drop
   }}
   chain input {{

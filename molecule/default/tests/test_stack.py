@@ -73,6 +73,20 @@ def test_no_secret_is_in_an_argument_list_or_a_readable_file(fleet: Fleet) -> No
         assert secret not in host.run("journalctl --no-pager --boot").stdout, name
 
 
+@pytest.mark.parametrize(
+    ("tier", "unit", "most"),
+    [
+        ("app_server", "app", 1.5),
+        ("load_balancer", "haproxy", 2.5),
+        ("postgres", "postgresql@17-main", 3.5),
+        ("redis", "redis-server", 1.5),
+    ],
+)
+def test_services_are_hardened(fleet: Fleet, tier: str, unit: str, most: float) -> None:
+    verdict = fleet.tier(tier)[0].check_output(f"systemd-analyze security {unit} --no-pager | tail -1")
+    assert float(verdict.split(":")[1].split()[0]) <= most, verdict
+
+
 SERVICES = [
     ("app_server", "app", "pgrep -P $(systemctl show -P MainPID app) | head -1", "an app worker"),
     ("app_server", "app", "systemctl show -P MainPID app", "gunicorn"),

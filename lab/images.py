@@ -47,7 +47,10 @@ async def build() -> AsyncIterator[str]:
             tar = f"{folder}/rootfs.tar"
             await run("mmdebstrap", "--quiet", "--variant=minbase", f"--include={HOST_PACKAGES}", SUITE, tar)
             await podman("import", "--quiet", tar, ROOTFS)
-        await podman("build", "--quiet", "--label", f"{CONTENT}={base}", "--tag", DEBIAN, str(IMAGE_DIR))
+        await podman(
+            *("build", "--quiet", "--network", "none"),
+            *("--label", f"{CONTENT}={base}", "--tag", DEBIAN, str(IMAGE_DIR)),
+        )
     golden = content(base, GOLDEN_PACKAGES)
     if await _content_of(GOLDEN) != golden:
         yield "the golden image: the stack's packages installed (about 40 s)"

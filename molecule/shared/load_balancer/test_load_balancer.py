@@ -1,12 +1,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""nginx before two app hosts: what a client sees of it."""
+"""A load balancer before two app hosts: what a client sees of it, the same with each engine."""
 
 from __future__ import annotations
+
+import os
 
 import httpx
 import pytest
 import websockets.sync.client
 from conftest import Fleet, eventually
+
+ENGINES = ("haproxy", "nginx")
+ENGINE = os.environ["MOLECULE_SCENARIO_NAME"].removeprefix("load_balancer_")
 
 
 def test_every_host_is_up_with_no_failed_unit(fleet: Fleet) -> None:
@@ -14,10 +19,11 @@ def test_every_host_is_up_with_no_failed_unit(fleet: Fleet) -> None:
     assert set(states.values()) == {"running"}, states
 
 
-def test_nginx_alone_is_on(fleet: Fleet) -> None:
+def test_the_engine_alone_is_on(fleet: Fleet) -> None:
     balancer = fleet.tier("load_balancer")[0]
-    assert balancer.service("nginx").is_running and balancer.service("nginx").is_enabled
-    assert not balancer.service("haproxy").is_running and not balancer.service("haproxy").is_enabled
+    for engine in ENGINES:
+        service = balancer.service(engine)
+        assert (service.is_running, service.is_enabled) == (engine == ENGINE, engine == ENGINE), engine
 
 
 def test_both_app_hosts_answer(fleet: Fleet, client: httpx.Client) -> None:
@@ -70,10 +76,10 @@ def test_a_dead_tier_answers_503_with_retry_after(fleet: Fleet, client: httpx.Cl
 
 
 @pytest.mark.parametrize("victim", ["master", "worker"])
-def test_nginx_comes_back_from_a_kill(fleet: Fleet, client: httpx.Client, victim: str) -> None:
+def test_the_engine_comes_back_from_a_kill(fleet: Fleet, client: httpx.Client, victim: str) -> None:
     balancer = fleet.tier("load_balancer")[0]
-    master = balancer.check_output("systemctl show -P MainPID nginx")
+    master = balancer.check_output(f"systemctl show -P MainPID {ENGINE}")
     pid = master if victim == "master" else balancer.check_output(f"pgrep -P {master} | head -1")
     balancer.check_output(f"kill -9 {pid}")
     eventually(lambda: client.get("/").status_code == 200, 30, "service")
-    eventually(lambda: balancer.check_output("systemctl is-active nginx") == "active", 30, "nginx active")
+    eventually(lambda: balancer.check_output(f"systemctl is-active {ENGINE}") == "active", 30, f"{ENGINE} active")

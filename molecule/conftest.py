@@ -65,6 +65,10 @@ class Fleet:
     def __iter__(self) -> Iterator[tuple[str, Any]]:
         return ((name, self.host(name)) for name in sorted(self.hostvars) if "linode_id" in self.hostvars[name])
 
+    def states(self) -> dict[str, str]:
+        """Return what systemd says of each host: running, or degraded where a unit failed."""
+        return {name: host.run("systemctl is-system-running").stdout.strip() for name, host in self}
+
     @property
     def front_door(self) -> str:
         return f"http://{self.hostvars[self.names('load_balancer')[0]]['ansible_host']}"

@@ -15,7 +15,7 @@ ENGINE = os.environ["MOLECULE_SCENARIO_NAME"].removeprefix("load_balancer_")
 
 
 def test_every_host_is_up_with_no_failed_unit(fleet: Fleet) -> None:
-    states = {name: host.check_output("systemctl is-system-running || true") for name, host in fleet}
+    states = fleet.states()
     assert set(states.values()) == {"running"}, states
 
 

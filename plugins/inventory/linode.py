@@ -10,8 +10,8 @@ short_description: Hosts from a Linode account
 version_added: 1.0.0
 author: c50k.stack contributors (@c50k)
 description:
-  - Reads the instances of a Linode account, with their VPC addresses, in one API call per 500 instances and one per 500
-    VPC addresses.
+  - Reads the instances of one or several Linode accounts, with their VPC addresses, in one API call per 500 instances
+    and one per 500 VPC addresses, the two lists side by side.
   - Each tag of an instance becomes a group, with characters that a group name cannot have replaced by C(_).
   - An instance without the address that O(connect_with) asks for is left out with a warning. An API that fails, fails
     the inventory; set C(any_unparsed_is_failed) in C(ansible.cfg) to make that stop the command.
@@ -49,6 +49,26 @@ options:
     type: path
     env:
       - name: LINODE_CA
+  accounts:
+    description:
+      - Several accounts to read, in the place of O(api_token). The account's O(accounts[].name) is in
+        C(linode_account). Two hosts of one name do not merge; set O(hostname) to a template with C(linode_account) if
+        labels repeat.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: What C(linode_account) says.
+        type: str
+        required: true
+      api_token:
+        description: As O(api_token).
+        type: str
+        required: true
+      api_url:
+        description: As O(api_url), which is the default.
+        type: str
   regions:
     description: Only instances in one of these regions.
     type: list
@@ -59,8 +79,18 @@ options:
     type: list
     elements: str
     default: []
+  images:
+    description: Only instances deployed from one of these images, such as V(linode/debian13).
+    type: list
+    elements: str
+    default: []
   tags:
     description: Only instances that have all of these tags.
+    type: list
+    elements: str
+    default: []
+  exclude_tags:
+    description: Only instances that have none of these tags.
     type: list
     elements: str
     default: []
@@ -84,8 +114,19 @@ options:
     default: public
     choices: [public, vpc, private, ipv6, label]
   vpc:
-    description: The label of the VPC whose addresses are used. Needed for instances that are in several.
+    description:
+      - The label of the VPC whose addresses are read; only those are then asked for. Needed for instances that are in
+        several.
     type: str
+  group:
+    description: A group that every host of this inventory is in.
+    type: str
+  require_hosts:
+    description:
+      - Fail if no instance is found, where an empty inventory would let a playbook end well with nothing done.
+      - Leave it off where the playbook makes the first instances.
+    type: bool
+    default: false
   hostname:
     description: A template for the name of the host, from the host variables below. By default, the label.
     type: str
@@ -100,10 +141,9 @@ options:
 notes:
   - Host variables are C(linode_id), C(linode_label), C(linode_status), C(linode_region), C(linode_type),
     C(linode_image), C(linode_tags), C(linode_specs) (with C(vcpus), C(memory) in MiB, and others),
-    C(linode_placement_group) and C(linode_interface_generation).
-  - Addresses are in C(linode_ipv4) (public), C(linode_private_ipv4), C(linode_ipv6), C(linode_vpc_ipv4), C(linode_vpc)
-    (the label of its VPC) and C(linode_vpc_ips) (a list of all VPC addresses with C(vpc), C(vpc_id), C(subnet_id),
-    C(address) and C(nat_1_1)).
+    C(linode_placement_group), C(linode_interface_generation) and, with O(accounts), C(linode_account).
+  - Addresses are in C(linode_ipv4) (public), C(linode_private_ipv4), C(linode_ipv6), C(linode_vpc_ipv4) and
+    C(linode_vpc_ips) (a list of all VPC addresses read, with C(vpc_id), C(subnet_id), C(address) and C(nat_1_1)).
   - A variable that the API has no value for is not set.
 """
 
@@ -131,6 +171,19 @@ cache_connection: .cache/inventory
 keyed_groups:
   - key: linode_region
     prefix: region
+
+---
+# Two accounts in one inventory, with a group for each; hosts that another tool looks after stay out.
+plugin: c50k.stack.linode
+accounts:
+  - name: production
+    api_token: "{{ lookup('ansible.builtin.file', '~/.config/linode-production') }}"
+  - name: staging
+    api_token: "{{ lookup('ansible.builtin.file', '~/.config/linode-staging') }}"
+exclude_tags: [unmanaged]
+hostname: "{{ linode_account }}-{{ linode_label }}"
+keyed_groups:
+  - key: linode_account
 """
 
 import hashlib
@@ -139,6 +192,7 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ansible.errors import AnsibleParserError
@@ -165,7 +219,12 @@ AS_THEY_ARE = (
     "placement_group",
     "interface_generation",
 )
-VPC_IP = ("vpc", "vpc_id", "subnet_id", "address", "nat_1_1")
+VPC_IP = ("vpc_id", "subnet_id", "address", "nat_1_1")
+UNNAMED = ""
+
+
+# By the account's name, the lists ``instances`` and ``vpc_ips``.
+Accounts = dict[str, dict[str, list[dict[str, Any]]]]
 
 
 class NoAddress(ValueError):
@@ -178,20 +237,18 @@ def build_host(
     """The variables of one host, without prefix.
 
     :param instance: the API's instance.
-    :param vpc_ips: its rows of ``/vpcs/ips``, each with the VPC's label as ``vpc``.
+    :param vpc_ips: its rows of ``/vpcs/ips``, or of ``/vpcs/ID/ips`` for the VPC that was asked for.
     :param connect_with: as the option.
-    :param vpc: the label of the VPC to use; None for the only one.
+    :param vpc: as the option.
     :raises NoAddress: saying what it does have.
     """
     addresses = instance.get("ipv4") or []
-    inside = [row for row in vpc_ips if row["vpc"] == vpc] if vpc else vpc_ips
-    vpcs = sorted({row["vpc"] for row in inside})
-    chosen = inside[0] if len(vpcs) == 1 else {}
+    vpcs = sorted({row["vpc_id"] for row in vpc_ips})
+    chosen = vpc_ips[0] if len(vpcs) == 1 else {}
     host = {name: instance.get(name) for name in AS_THEY_ARE}
     host["ipv4"] = next((a for a in addresses if ipaddress.ip_address(a) not in PRIVATE), None)
     host["private_ipv4"] = next((a for a in addresses if ipaddress.ip_address(a) in PRIVATE), None)
     host["ipv6"] = (instance.get("ipv6") or "").partition("/")[0]
-    host["vpc"] = chosen.get("vpc")
     host["vpc_ipv4"] = chosen.get("address")
     host["vpc_ips"] = [{name: row.get(name) for name in VPC_IP} for row in vpc_ips]
     found = {
@@ -203,7 +260,7 @@ def build_host(
     }
     if not found[connect_with]:
         if connect_with == "vpc" and len(vpcs) > 1:
-            raise NoAddress(f"it is in several VPCs ({', '.join(vpcs)}): set vpc to the label of one")
+            raise NoAddress(f"it is in several VPCs ({', '.join(map(str, vpcs))}): set vpc to the label of one")
         wanted = f"address in VPC {vpc}" if connect_with == "vpc" and vpc else f"{connect_with} address"
         has = ", ".join(f"{kind} {address}" for kind, address in found.items() if address)
         raise NoAddress(f"it has no {wanted}, only {has}; see connect_with")
@@ -229,54 +286,78 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         self._read_config_data(path)
         self.templar.available_variables = self._vars
         try:
-            account = self._account(path, cache)
+            accounts = self._read(path, cache)
         except LinodeError as error:
             raise AnsibleParserError(f"{self.NAME} cannot read the account: {error}") from None
-        self._populate(account)
+        self._populate(accounts)
+        if self.get_option("require_hosts") and not self._names:
+            raise AnsibleParserError(f"{self.NAME} found no host, and {path} has require_hosts.")
 
-    def _account(self, path: str, cache: bool) -> dict[str, list[dict[str, Any]]]:
-        """What the API says, or said when it was cached: the lists ``instances``, ``vpc_ips`` and ``vpcs``."""
-        token = self.templar.template(self.get_option("api_token"))
-        url = self.templar.template(self.get_option("api_url"))
+    def _read(self, path: str, cache: bool) -> Accounts:
+        """What the API says, or said when it was cached."""
+        default_url = self.get_option("api_url")
+        asked = self.get_option("accounts") or [{"name": UNNAMED, "api_token": self.get_option("api_token")}]
+        accounts = [
+            (item["name"], *map(self.templar.template, (item["api_token"], item.get("api_url") or default_url)))
+            for item in asked
+        ]
         filters = instance_filter(self.get_option("tags"), self.get_option("regions"))
         if not self.get_option("cache"):
-            return self._fetch(token, url, filters)
+            return self._fetch(accounts, filters)
         # Another account, API or filter is another entry, though the file is the same.
-        identity = hashlib.sha256(json.dumps([token, url, filters]).encode()).hexdigest()[:12]
-        key = f"{self.get_cache_key(path)}_{identity}"
+        wanted = json.dumps([accounts, filters, self.get_option("vpc")])
+        key = f"{self.get_cache_key(path)}_{hashlib.sha256(wanted.encode()).hexdigest()[:12]}"
         if not cache or key not in self._cache:
-            self._cache[key] = self._fetch(token, url, filters)
+            self._cache[key] = self._fetch(accounts, filters)
         return self._cache[key]
 
-    def _fetch(self, token: str | None, url: str, filters: dict[str, Any] | None) -> dict[str, list[dict[str, Any]]]:
-        api = LinodeApi(token, url, self.get_option("api_timeout"), self.get_option("ca_path"))
-        instances = api.rows("/linode/instances", filters)
-        vpc_ips = api.rows("/vpcs/ips") if instances else []
-        return {"instances": instances, "vpc_ips": vpc_ips, "vpcs": api.rows("/vpcs") if vpc_ips else []}
+    def _fetch(self, accounts: Sequence[tuple[str, str | None, str]], filters: dict[str, Any] | None) -> Accounts:
+        """The two lists of each account, all of them side by side."""
+        apis = [
+            LinodeApi(token, url, self.get_option("api_timeout"), self.get_option("ca_path"))
+            for _name, token, url in accounts
+        ]
+        with ThreadPoolExecutor(2 * len(apis)) as pool:
+            lists = [
+                (pool.submit(api.rows, "/linode/instances", filters), pool.submit(self._vpc_ips, api)) for api in apis
+            ]
+            return {
+                name: {"instances": instances.result(), "vpc_ips": vpc_ips.result()}
+                for (name, _token, _url), (instances, vpc_ips) in zip(accounts, lists, strict=True)
+            }
 
-    def _populate(self, account: dict[str, list[dict[str, Any]]]) -> None:
-        labels = {vpc["id"]: vpc["label"] for vpc in account["vpcs"]}
-        vpc_ips = defaultdict(list)
+    def _vpc_ips(self, api: LinodeApi) -> list[dict[str, Any]]:
+        vpc = self.get_option("vpc")
+        if not vpc:
+            return api.rows("/vpcs/ips")
+        return [row for found in api.rows("/vpcs", {"label": vpc}) for row in api.rows(f"/vpcs/{found['id']}/ips")]
+
+    def _populate(self, accounts: Accounts) -> None:
         self._names: set[str] = set()
-        # Active interfaces first: a legacy Linode may have several configurations, of which one is booted.
-        for row in sorted(account["vpc_ips"], key=lambda row: not row.get("active")):
-            if row.get("address") and row.get("linode_id"):
-                vpc_ips[row["linode_id"]].append({**row, "vpc": labels.get(row["vpc_id"], str(row["vpc_id"]))})
-        for instance in sorted(account["instances"], key=natural):
-            if not self._wanted(instance):
-                continue
-            try:
-                host = build_host(
-                    instance, vpc_ips[instance["id"]], self.get_option("connect_with"), self.get_option("vpc")
-                )
-            except NoAddress as reason:
-                self.display.warning(f"Linode {instance['label']} is left out of the inventory: {reason}.")
-                continue
-            self._add(host)
+        if self.get_option("group"):
+            self.inventory.add_group(to_safe_group_name(self.get_option("group"), force=True, silent=True))
+        for name, lists in accounts.items():
+            vpc_ips = defaultdict(list)
+            # Active interfaces first: a legacy Linode may have several configurations, of which one is booted.
+            for row in sorted(lists["vpc_ips"], key=lambda row: not row.get("active")):
+                if row.get("address") and row.get("linode_id"):
+                    vpc_ips[row["linode_id"]].append(row)
+            for instance in sorted(filter(self._wanted, lists["instances"]), key=natural):
+                try:
+                    host = build_host(
+                        instance, vpc_ips[instance["id"]], self.get_option("connect_with"), self.get_option("vpc")
+                    )
+                except NoAddress as reason:
+                    self.display.warning(f"Linode {instance['label']} is left out of the inventory: {reason}.")
+                    continue
+                self._add({**host, "account": name} if name else host)
 
     def _wanted(self, instance: dict[str, Any]) -> bool:
-        types, status = self.get_option("types"), self.get_option("status")
-        return (not types or instance["type"] in types) and (not status or instance["status"] in status)
+        option = self.get_option
+        return all(
+            not option(plural) or instance[name] in option(plural)
+            for plural, name in (("types", "type"), ("images", "image"), ("status", "status"))
+        ) and not set(option("exclude_tags")).intersection(instance["tags"])
 
     def _add(self, host: dict[str, Any]) -> None:
         prefix, suffix = self.get_option("hostvars_prefix"), self.get_option("hostvars_suffix")
@@ -294,7 +375,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         self.inventory.add_host(name)
         for key, value in hostvars.items():
             self.inventory.set_variable(name, key, value)
-        for tag in host["tags"]:
+        for tag in [*host["tags"], *filter(None, [self.get_option("group")])]:
             group = self.inventory.add_group(to_safe_group_name(tag, force=True, silent=True))
             # Not add_child, which takes a host for the group of the same name.
             self.inventory.add_host(name, group)

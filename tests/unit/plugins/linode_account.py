@@ -142,6 +142,8 @@ class Account:
         if match := re.fullmatch(r"/vpcs/(\d+)/subnets", path):
             vpc = self.one(self.vpcs, int(match[1]))
             return list(vpc["subnets"]) if method == "GET" else self.add_subnet(vpc, body)
+        if match := re.fullmatch(r"/vpcs/(\d+)/ips", path):
+            return [row for row in self.vpc_ips if row["vpc_id"] == int(match[1])]
         raise Refusal(404, "Not found")
 
     def create_instance(self, body: dict[str, Any]) -> dict[str, Any]:

@@ -34,8 +34,8 @@ INSTANCE = {
     "placement_group": None,
     "interface_generation": "legacy_config",
 }
-IN_DEMO = {"vpc": "demo", "vpc_id": 1, "subnet_id": 2, "address": "10.0.2.10", "nat_1_1": None}
-IN_OTHER = {"vpc": "other", "vpc_id": 9, "subnet_id": 8, "address": "10.9.0.2", "nat_1_1": None}
+IN_DEMO = {"vpc_id": 1, "subnet_id": 2, "address": "10.0.2.10", "nat_1_1": None}
+IN_OTHER = {"vpc_id": 9, "subnet_id": 8, "address": "10.9.0.2", "nat_1_1": None}
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,6 @@ def test_variables_are_complete_and_those_without_value_are_not_set():
         "ipv4": "198.51.100.7",
         "private_ipv4": "192.168.129.7",
         "ipv6": "2001:db8::7",
-        "vpc": "demo",
         "vpc_ipv4": "10.0.2.10",
         "vpc_ips": [IN_DEMO],
         "ansible_host": "198.51.100.7",
@@ -74,9 +73,8 @@ def test_variables_are_complete_and_those_without_value_are_not_set():
 
 def test_of_several_vpcs_one_has_to_be_chosen():
     both = [IN_DEMO, IN_OTHER]
-    assert build_host(INSTANCE, both, "vpc", "other")["ansible_host"] == "10.9.0.2"
     assert "vpc_ipv4" not in build_host(INSTANCE, both, "public", None)
-    with pytest.raises(NoAddress, match=r"several VPCs \(demo, other\): set vpc"):
+    with pytest.raises(NoAddress, match=r"several VPCs \(1, 9\): set vpc"):
         build_host(INSTANCE, both, "vpc", None)
 
 
@@ -141,14 +139,58 @@ def test_groups_from_tags_and_calls(account, read):
     assert [host.name for host in manager.list_hosts("app_server")] == account.labels()
     assert set(manager.groups) >= {"demo", "app_server", "cost_center_7"}
     hostvars = manager.get_host("demo-app_server-1").vars
-    assert (hostvars["stack_address"], hostvars["linode_vpc"]) == ("10.0.2.11", "demo")
+    assert hostvars["stack_address"] == "10.0.2.11"
     assert hostvars["ansible_host"] == account.instances[1]["ipv4"][0]
-    assert account.calls == [("GET", "/linode/instances"), ("GET", "/vpcs/ips"), ("GET", "/vpcs")]
+    assert sorted(account.calls) == [("GET", "/linode/instances"), ("GET", "/vpcs/ips")]
 
 
-def test_an_empty_account_takes_one_call(account, read):
+def test_of_a_vpc_by_label_only_its_addresses_are_asked_for(account, read, warnings):
+    row = account.add_instance("demo-1", ["demo"])
+    for name, network in (("demo", "10.0.0.0/20"), ("other", "10.9.0.0/20")):
+        vpc = account.add_vpc(name, subnets=((name, network),))
+        account.attach(row, vpc, vpc["subnets"][0], network.replace("0/20", "10"))
+    assert read(vpc="demo", connect_with="vpc").get_host("demo-1").vars["ansible_host"] == "10.0.0.10"
+    assert read(vpc="other", connect_with="vpc").get_host("demo-1").vars["ansible_host"] == "10.9.0.10"
+    assert ("GET", "/vpcs/ips") not in account.calls
+    assert read(vpc="nowhere", connect_with="vpc").list_hosts() == []
+    assert "no address in VPC nowhere" in warnings[0]
+
+
+def test_an_empty_account_is_empty_or_refused(account, read):
     assert read().list_hosts() == []
-    assert account.calls == [("GET", "/linode/instances")]
+    with pytest.raises(AnsibleError, match="found no host.*require_hosts"):
+        read(require_hosts=True)
+    account.add_instance("a", ["demo"])
+    assert len(read(require_hosts=True).list_hosts()) == 1
+
+
+def test_a_group_of_all(account, read):
+    account.add_instance("a", ["demo"])
+    assert [host.name for host in read(group="every-one").groups["every_one"].hosts] == ["a"]
+
+
+def test_several_accounts(account, read, monkeypatch, warnings):
+    account.add_instance("same", ["demo"])
+    account.add_instance("one", ["demo"])
+    monkeypatch.delenv("LINODE_TOKEN")
+    with serve(Account()) as second:
+        second.add_instance("same", ["demo"], region="us-east")
+        accounts = [
+            {"name": "first", "api_token": "{{ '" + TOKEN + "' }}"},
+            {"name": "second", "api_token": TOKEN, "api_url": second.url},
+        ]
+        manager = read(accounts=accounts)
+        assert manager.get_host("same").vars["linode_account"] == "first"
+        assert "Linode same is left out" in warnings[0]
+        named = read(
+            accounts=accounts,
+            hostname="{{ linode_account }}-{{ linode_label }}",
+            keyed_groups=[{"key": "linode_account"}],
+        )
+        assert [host.name for host in named.list_hosts()] == ["first-one", "first-same", "second-same"]
+        assert [host.name for host in named.list_hosts("_second")] == ["second-same"]
+    with pytest.raises(AnsibleError, match="no answer"):
+        read(accounts=accounts)
 
 
 def test_calls_grow_with_pages_only(account, read):
@@ -157,7 +199,7 @@ def test_calls_grow_with_pages_only(account, read):
         row = account.add_instance(f"demo-{number}", ["demo"])
         account.attach(row, vpc, vpc["subnets"][0], f"10.0.{number % 250}.9")
     assert len(read().list_hosts()) == 1200
-    assert len(account.calls) == 3 + 3 + 1
+    assert len(account.calls) == 3 + 3
 
 
 def test_hosts_are_in_the_order_of_their_numbers(account, read):
@@ -176,7 +218,7 @@ def test_a_label_that_is_a_tag_too_is_a_host_in_a_group(account, read):
 
 def test_filters(account, read):
     account.add_instance("a", ["demo", "app_server"])
-    account.add_instance("b", ["demo"], region="us-east")
+    account.add_instance("b", ["demo"], region="us-east", image="private/1")
     account.add_instance("c", ["demo"], status="booting", type="g6-dedicated-4")
     account.stuck.add("c")
 
@@ -186,6 +228,9 @@ def test_filters(account, read):
     assert names() == ["a", "b", "c"]
     assert names(tags=["demo", "app_server"]) == ["a"]
     assert names(tags=["app"]) == []
+    assert names(exclude_tags=["app_server", "other"]) == ["b", "c"]
+    assert names(images=["private/1", "linode/debian13"]) == ["a", "b", "c"]
+    assert names(images=["private/1"]) == ["b"]
     assert names(regions=["us-east", "gb-lon"]) == ["b"]
     assert names(types=["g6-dedicated-4"]) == ["c"]
     assert names(status=["running"]) == ["a", "b"]

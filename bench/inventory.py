@@ -12,7 +12,6 @@ import argparse
 import json
 import os
 import resource
-import socket
 import statistics
 import subprocess
 import sys
@@ -23,13 +22,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from lab_without_hosts import Lab
 
 HERE = Path(__file__).parent
 PLUGINS = {
     "c50k.stack.linode": {"plugin": "c50k.stack.linode", "tags": ["bench"]},
     "community.general.linode": {"plugin": "community.general.linode", "tags": ["bench"]},
 }
-START_TIMEOUT = 30.0
 MAKERS = 4  # requests at once while the account is filled
 
 
@@ -64,58 +63,26 @@ def parse_once(path: str) -> dict[str, Any]:
     return {**row, "hosts": len(hosts), "hosts_with_vpc_address": with_vpc}
 
 
-class Lab:
-    """A lab without hosts, with a state and a port of its own, that ends with the ``with`` block."""
+def fill(lab: Lab, instances: int) -> None:
+    """Make so many instances in one VPC, through the API."""
+    headers = {"Authorization": f"Bearer {lab.token}"}
+    with httpx.Client(base_url=lab.url, headers=headers, timeout=60) as api:
+        subnets = [{"label": "bench", "ipv4": "10.0.0.0/16"}]
+        vpc = api.post("/vpcs", json={"label": "bench", "region": "de-fra-2", "subnets": subnets})
+        subnet_id = vpc.raise_for_status().json()["subnets"][0]["id"]
 
-    def __init__(self, state: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        self.state = state
-        self.url = f"http://127.0.0.1:{port}/v4"
-        settings = {"C50K_LAB_STATE": str(state), "C50K_LAB_PORT": str(port), "C50K_LAB_LIMITS": "none"}
-        self._environment = {**os.environ, **settings}
+        def make(number: int) -> None:
+            body = {
+                **{"label": f"bench-app_server-{number}", "region": "de-fra-2", "type": "g6-nanode-1"},
+                **{"tags": ["bench", "app_server"], "interface_generation": "linode"},
+                "interfaces": [{"public": {}}, {"vpc": {"subnet_id": subnet_id}}],
+            }
+            api.post("/linode/instances", json=body).raise_for_status()
+            if number % 1000 == 0:
+                print(f"  {number} instances", flush=True)
 
-    def __enter__(self) -> Lab:
-        command = [sys.executable, "-m", "lab", "start", "--no-hosts", "--foreground"]
-        with (self.state / "bench.log").open("wb") as log:
-            self._process = subprocess.Popen(command, cwd=HERE.parent, env=self._environment, stderr=log, stdout=log)
-        deadline = time.monotonic() + START_TIMEOUT
-        while True:
-            try:
-                httpx.get(f"{self.url}/regions")
-                break
-            except httpx.TransportError:
-                if self._process.poll() is not None or time.monotonic() > deadline:
-                    raise SystemExit(f"The lab did not start:\n{(self.state / 'bench.log').read_text()}") from None
-                time.sleep(0.1)
-        self.token = (self.state / "token").read_text().strip()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.terminate()
-        self._process.wait(timeout=START_TIMEOUT)
-
-    def fill(self, instances: int) -> None:
-        """Make so many instances in one VPC, through the API."""
-        headers = {"Authorization": f"Bearer {self.token}"}
-        with httpx.Client(base_url=self.url, headers=headers, timeout=60) as api:
-            subnets = [{"label": "bench", "ipv4": "10.0.0.0/16"}]
-            vpc = api.post("/vpcs", json={"label": "bench", "region": "de-fra-2", "subnets": subnets})
-            subnet_id = vpc.raise_for_status().json()["subnets"][0]["id"]
-
-            def make(number: int) -> None:
-                body = {
-                    **{"label": f"bench-app_server-{number}", "region": "de-fra-2", "type": "g6-nanode-1"},
-                    **{"tags": ["bench", "app_server"], "interface_generation": "linode"},
-                    "interfaces": [{"public": {}}, {"vpc": {"subnet_id": subnet_id}}],
-                }
-                api.post("/linode/instances", json=body).raise_for_status()
-                if number % 1000 == 0:
-                    print(f"  {number} instances", flush=True)
-
-            with ThreadPoolExecutor(MAKERS) as pool:
-                list(pool.map(make, range(1, instances + 1)))
+        with ThreadPoolExecutor(MAKERS) as pool:
+            list(pool.map(make, range(1, instances + 1)))
 
 
 def measure(lab: Lab, rounds: int) -> dict[str, list[dict[str, Any]]]:
@@ -145,7 +112,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as state, Lab(Path(state)) as lab:
         print(f"Making {arguments.instances} instances", flush=True)
-        lab.fill(arguments.instances)
+        fill(lab, arguments.instances)
         rows = measure(lab, arguments.rounds)
     medians = {
         name: {key: round(statistics.median(row[key] for row in runs), 2) for key in runs[0]}

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hmac
 import json
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 MAX_BODY = 1 << 20
 LOCAL_NAMES = {"127.0.0.1", "localhost"}
+
+logger = logging.getLogger("lab")
 
 
 class ApiError(Exception):
@@ -93,7 +96,12 @@ def route(method: str, path: str, handler: Handler, limit: str = "other", anyone
         except ApiError as error:
             return error.response(headers)
 
-    return Route(path, respond, methods=[method])
+    async def logged(request: Request) -> Response:
+        response = await respond(request)
+        logger.info("%s %s %s", method, request.url.path, response.status_code)
+        return response
+
+    return Route(path, logged, methods=[method])
 
 
 async def _json(request: Request) -> Json:

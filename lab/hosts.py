@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from lab.network import UPSTREAM, Network, VpcAddress, host_namespace, namespaces, resolvers
+from lab.network import CLIENTS, UPSTREAM, Network, VpcAddress, host_namespace, namespaces, resolvers
 from lab.podman import podman
 from lab.shell import CommandError
 
@@ -108,6 +108,7 @@ class PodmanHosts:
     async def prepare(self) -> None:
         """Make the network, and start the external API in it; that ends with this process, however it ends."""
         await self.network.up()
+        await self.network.add_service("clients", CLIENTS)
         namespace = await self.network.add_service("upstream", UPSTREAM)
         self._upstream = await asyncio.create_subprocess_exec(
             *("setpriv", "--pdeathsig", "TERM", "ip", "netns", "exec", namespace),

@@ -18,6 +18,7 @@ from lab.shell import CommandError, run
 PUBLIC = ipaddress.ip_network("198.51.100.0/24")
 PUBLIC_GATEWAY = "198.51.100.1"
 UPSTREAM = "198.51.100.250"  # the external API
+CLIENTS = "198.51.100.251"  # clients of the fleets, for tests and measurements
 MACHINE = "198.51.100.254"  # this machine, as its hosts see it
 
 ROUTER = "c50k-router"

@@ -36,6 +36,14 @@ def eventually(check: Callable[[], Any], seconds: float = 30, what: str = "it") 
     raise AssertionError(f"{what} did not happen within {seconds} s: {last!r}")
 
 
+def play(playbook: str, **variables: Any) -> subprocess.CompletedProcess[str]:
+    """Run one of the collection's playbooks on the scenario's fleet, with extra variables."""
+    inventories = (INVENTORY, PROJECT / "molecule/shared/inventory")
+    command = ["ansible-playbook", *(f"--inventory={path}" for path in inventories)]
+    command += [str(PROJECT / f"playbooks/{playbook}.yml"), "--extra-vars", json.dumps(variables)]
+    return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+
+
 class Fleet:
     """The hosts of a fleet by tier, and its front door."""
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The filters c50k.stack.fleet_instances, fleet_problems and tier_cidr."""
+"""The filters c50k.stack.beyond_count, fleet_instances, fleet_problems, fleet_removals and tier_cidr."""
 
 from __future__ import annotations
 
@@ -34,5 +34,11 @@ class FilterModule:
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {
             function.__name__: taught(function)
-            for function in (fleet.fleet_instances, fleet.fleet_problems, fleet.tier_cidr)
+            for function in (
+                fleet.beyond_count,
+                fleet.fleet_instances,
+                fleet.fleet_problems,
+                fleet.fleet_removals,
+                fleet.tier_cidr,
+            )
         }

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import IPv4Network
 from typing import Any
 
@@ -109,11 +109,62 @@ def port_problems(tier: str, ports: Mapping[str, object]) -> Iterator[str]:
             taken[port] = variable
 
 
+def tier_and_number(fleet: Mapping[str, Any], host: str) -> tuple[str, int] | None:
+    """The tier and number of *host* by its label; None for a name that no host of the fleet has."""
+    match = re.fullmatch(rf"{re.escape(str(fleet['fleet_name']))}-({'|'.join(TIERS)})-([1-9][0-9]*)", host)
+    return (match[1], int(match[2])) if match else None
+
+
+def beyond_count(fleet: Mapping[str, Any], hosts: Mapping[str, Sequence[str]]) -> list[str]:
+    """Those of *hosts* (tier -> names) whose number is above their tier's ``count``, highest first."""
+    found = [
+        (number, host)
+        for tier, names in hosts.items()
+        for host in names
+        if (known := tier_and_number(fleet, host))
+        if (number := known[1]) > fleet["fleet_tiers"].get(tier, {}).get("count", 0)
+    ]
+    return [host for _number, host in sorted(found, reverse=True)]
+
+
+def removal_problems(fleet: Mapping[str, Any]) -> Iterator[str]:
+    """Why the hosts of ``fleet_remove`` must not go; ``hosts`` are all there are, tier -> names."""
+    leaving, hosts = fleet["fleet_remove"], fleet["hosts"]
+    for tier, names in hosts.items():
+        if names and set(names) <= set(leaving):
+            yield f"fleet_remove names {', '.join(sorted(names))}: without it the tier {tier} has no host left."
+    if "fleet_tiers" not in fleet:
+        return
+    for host in leaving:
+        known = tier_and_number(fleet, host)
+        if known is None:
+            yield f"fleet_remove names {host}: its hosts are {fleet['fleet_name']}-TIER-N."
+            continue
+        tier, number = known
+        count = fleet["fleet_tiers"].get(tier, {}).get("count", 0)
+        if number <= count:
+            yield (
+                f"fleet_remove names {host}: fleet_tiers.{tier}.count is {count}, so the next run would make it again. "
+                f"Set count to {number - 1} first."
+            )
+        above = [name for name in beyond_count(fleet, {tier: hosts.get(tier, [])}) if name not in leaving]
+        higher = [name for name in above if (tier_and_number(fleet, name) or ("", 0))[1] > number]
+        if higher:
+            yield f"fleet_remove names {host} and not {', '.join(higher)}: the highest number goes first."
+
+
+def fleet_removals(fleet: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The hosts of ``fleet_remove`` as the module linode_instances takes them: ``label`` and ``tags``."""
+    found = ((host, tier_and_number(fleet, host)) for host in fleet["fleet_remove"])
+    return [{"label": host, "tags": [fleet["fleet_name"], known[0]]} for host, known in found if known]
+
+
 def fleet_problems(fleet: Mapping[str, Any]) -> list[str]:
     """What is wrong with the variables in *fleet*, a sentence or two for each; an empty list when nothing is.
 
-    Keys: ``fleet_name``, ``fleet_region``, ``fleet_image``, ``fleet_subnet``, ``fleet_tiers``, and ``ports``, a
-    dictionary tier -> variable -> port of what each host of that tier listens on. Only the keys given are looked at.
+    Keys: ``fleet_name``, ``fleet_region``, ``fleet_image``, ``fleet_subnet``, ``fleet_tiers``, ``ports``, a
+    dictionary tier -> variable -> port of what each host of that tier listens on, and ``fleet_remove`` with ``hosts``,
+    a dictionary tier -> names of all there are. Only the keys given are looked at.
     """
     found: list[str] = []
     if "fleet_name" in fleet:
@@ -135,6 +186,8 @@ def fleet_problems(fleet: Mapping[str, Any]) -> list[str]:
             found.append(f"fleet_tiers is {tiers!r}: it must be a dictionary of tiers, {', '.join(TIERS)}.")
     for tier, ports in fleet.get("ports", {}).items():
         found += port_problems(tier, ports)
+    if fleet.get("fleet_remove") and not found:
+        found += removal_problems(fleet)
     return found
 
 

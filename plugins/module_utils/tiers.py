@@ -17,17 +17,19 @@ def tiers(
     hostvars: Mapping[str, Mapping[str, Any]],
     fleet_tiers: Mapping[str, Mapping[str, Any]] | None = None,
     fleet_subnet: str | None = None,
+    leaving: Sequence[str] = (),
 ) -> dict[str, dict[str, Any]]:
     """Return for each tier ``hosts`` (``{name, address}``, by name), ``cidrs``, ``max`` and ``capacity`` (facts).
 
     ``cidrs`` is the tier's part of the fleet's subnet, which does not change with the number of hosts; without a subnet
-    it is the addresses there are. ``max`` is that of ``fleet_tiers``, or None.
+    it is the addresses there are. ``max`` is that of ``fleet_tiers``, or None. Hosts that are ``leaving`` do not count.
 
     :raises FleetError: a host has no ``stack_address``.
     """
     found = {}
     for tier in TIERS:
-        hosts = [{"name": name, "address": _address(hostvars[name], name)} for name in sorted(groups.get(tier, []))]
+        names = sorted(set(groups.get(tier, [])) - set(leaving))
+        hosts = [{"name": name, "address": _address(hostvars[name], name)} for name in names]
         found[tier] = {
             "hosts": hosts,
             "cidrs": [tier_cidr(fleet_subnet, tier)] if fleet_subnet else [f"{host['address']}/32" for host in hosts],

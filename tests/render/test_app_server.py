@@ -116,8 +116,8 @@ def test_the_three_stops_follow_one_another():
 def test_the_unit_loads_each_credential_and_shows_none():
     lines = unit(app_server_credentials={"b": "hidden-secret", "a": "other-secret"})
     assert [line for line in lines if line.startswith("LoadCredential")] == [
-        "LoadCredential=a:/etc/app/credentials/a",
-        "LoadCredential=b:/etc/app/credentials/b",
+        "LoadCredential=a:/etc/app/current/credentials/a",
+        "LoadCredential=b:/etc/app/current/credentials/b",
     ]
     assert "secret" not in "\n".join(lines)
 

@@ -64,7 +64,7 @@ def test_nothing_but_the_front_door_answers_on_public_addresses(fleet: Fleet) ->
 
 def test_no_secret_is_in_an_argument_list_or_a_readable_file(fleet: Fleet) -> None:
     host = fleet.tier("app_server")[0]
-    secret = host.check_output("cat /etc/app/credentials/database_password")
+    secret = host.check_output("cat /etc/app/current/credentials/database_password")
     assert len(secret) == 32
     readable = "find /etc /srv /var/log -type f -perm -o+r -size -200k -exec cat {} +"
     for name, host in fleet:

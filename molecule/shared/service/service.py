@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import socket
 
 
@@ -20,6 +21,7 @@ async def app(scope, receive, send):
             await asyncio.sleep(2)
         answer = {
             "host": socket.gethostname(),
+            "release": os.environ.get("RELEASE_ID"),
             "method": scope["method"],
             "scheme": scope["scheme"],
             "client": scope["client"][0],

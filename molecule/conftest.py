@@ -36,9 +36,9 @@ def eventually(check: Callable[[], Any], seconds: float = 30, what: str = "it") 
     raise AssertionError(f"{what} did not happen within {seconds} s: {last!r}")
 
 
-def play(playbook: str, **variables: Any) -> subprocess.CompletedProcess[str]:
+def play(playbook: str, inventory: Path = INVENTORY, **variables: Any) -> subprocess.CompletedProcess[str]:
     """Run one of the collection's playbooks on the scenario's fleet, with extra variables."""
-    inventories = (INVENTORY, PROJECT / "molecule/shared/inventory")
+    inventories = (inventory, PROJECT / "molecule/shared/inventory")
     command = ["ansible-playbook", *(f"--inventory={path}" for path in inventories)]
     command += [str(PROJECT / f"playbooks/{playbook}.yml"), "--extra-vars", json.dumps(variables)]
     return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
@@ -82,8 +82,8 @@ class Fleet:
         return f"http://{self.hostvars[self.names('load_balancer')[0]]['ansible_host']}"
 
 
-@pytest.fixture(scope="session")
-def fleet() -> Fleet:
+def read_fleet() -> Fleet:
+    """Return the fleet as the inventory has it now."""
     listing = subprocess.run(
         ["ansible-inventory", f"--inventory={INVENTORY}", f"--inventory={PROJECT}/molecule/shared/inventory", "--list"],
         capture_output=True,
@@ -92,6 +92,11 @@ def fleet() -> Fleet:
     )
     # what comes from the account is marked as never to be templated
     return Fleet(json.loads(listing.stdout, object_hook=lambda value: value.get("__ansible_unsafe", value)))
+
+
+@pytest.fixture(scope="session")
+def fleet() -> Fleet:
+    return read_fleet()
 
 
 @pytest.fixture

@@ -32,6 +32,7 @@ def main() -> int:
     commands.add_parser("restart", help="restart the API; hosts and state stay")
     commands.add_parser("reset", help="remove all instances and records, and faults; the lab and its token stay")
     commands.add_parser("status", help="show the instances and the faults to come")
+    commands.add_parser("page", help="print the address of the page that shows the fleet")
     commands.add_parser("token", help="print the account's token")
     behaviour = commands.add_parser("upstream", help="show or change how the external API behaves")
     upstream.add_options(behaviour)
@@ -67,6 +68,10 @@ def _run(options: argparse.Namespace) -> int:
             print("The account is empty.")
         case "fault":
             _fault(settings, options)
+        case "page":
+            if daemon.process(settings) is None:
+                raise daemon.DaemonError("The lab is not running: `python -m lab start`.")
+            print(f"{settings.address}/#{settings.token_file.read_text().strip()}")
         case "token":
             if not settings.token_file.exists():
                 raise daemon.DaemonError("There is no token before the first `python -m lab start`.")

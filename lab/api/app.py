@@ -61,7 +61,12 @@ def create_app(lab: Lab) -> FaultyApi:
             yield
 
     app = Starlette(
-        routes=[Mount("/v4", routes=ROUTES), Mount("/v4beta", routes=ROUTES), Mount("/lab", routes=control.ROUTES)],
+        routes=[
+            Mount("/v4", routes=ROUTES),
+            Mount("/v4beta", routes=ROUTES),
+            Mount("/lab", routes=control.ROUTES),
+            control.PAGE_ROUTE,
+        ],
         middleware=[Middleware(LocalOnly)],
         exception_handlers={HTTPException: http_error, Exception: http_error},
         lifespan=lifespan,

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""/lab: the lab's own controls, which Linode does not have."""
+"""/lab: the lab's own controls, which Linode does not have; and the page at /."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from lab import catalog, faults, store
 from lab.api import events, instances
@@ -16,13 +19,22 @@ from lab.models import Event, Instance, Json, Subnet
 if TYPE_CHECKING:
     from lab.api.app import Lab
 
+PAGE = Path(__file__).parents[1] / "page" / "index.html"
+PAGE_HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:;"
+        " connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "Referrer-Policy": "no-referrer",
+}
 SHOWN_EVENTS = 60
 # Kinds of records that are shown as they are, where the lab has them.
 SHOWN_KINDS = ("Vpc", "Subnet", "Firewall", "NodeBalancer", "PlacementGroup", "Domain")
 
 
 async def get_state(call: Call) -> Json:
-    """Return all that `status` shows."""
+    """Return all that the page and `status` show."""
     lab = call.lab
     return {
         "instances": [_instance(lab, item) for item in lab.store.all(Instance)],
@@ -82,6 +94,12 @@ def _instance(lab: Lab, instance: Instance) -> Json:
     return {**instances.render(instance), "vpc": vpc, "busy": lab.lifecycle.busy(instance)}
 
 
+async def _page(request: Request) -> Response:
+    """Return the page; it holds nothing itself, and asks for the state with the token in its address."""
+    return Response(PAGE.read_bytes(), media_type="text/html", headers=PAGE_HEADERS)
+
+
+PAGE_ROUTE = Route("/", _page)
 ROUTES = [
     route("GET", "/state", get_state, "lab"),
     route("GET", "/faults", list_faults, "lab"),

@@ -15,7 +15,7 @@ from starlette.routing import Mount
 
 from lab import catalog
 from lab.addresses import Addresses
-from lab.api import control, events, instances, lookups, tags, vpcs
+from lab.api import control, domains, events, instances, lookups, tags, vpcs
 from lab.api.wire import LocalOnly, http_error
 from lab.faults import Faults, FaultyApi
 from lab.hosts import Hosts
@@ -25,7 +25,7 @@ from lab.models import Instance, Subnet
 from lab.settings import Settings
 from lab.store import Store
 
-ROUTES = [*lookups.ROUTES, *instances.ROUTES, *vpcs.ROUTES, *tags.ROUTES, *events.ROUTES]
+ROUTES = [*lookups.ROUTES, *instances.ROUTES, *vpcs.ROUTES, *tags.ROUTES, *events.ROUTES, *domains.ROUTES]
 
 
 class Lab:

@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
+import json
 import time
+from typing import Any
 
 import httpx
 import pytest
+from ansible.module_utils.testing import patch_module_args
 from ansible_collections.c50k.stack.plugins.module_utils import linode as client_module
 from ansible_collections.c50k.stack.plugins.module_utils.linode import LinodeApi, LinodeError
+from ansible_collections.c50k.stack.plugins.modules import linode_instances
 from lab_server import KEY, TOKEN, Server
 
 PATH = "/linode/instances"
@@ -155,3 +159,20 @@ def test_the_client_lists_an_account_that_changes(api: Server, client: LinodeApi
     labels = [row["label"] for row in client.rows(PATH)]
     assert len(labels) == len(set(labels)) == expected
     assert left(api) == []
+
+
+@pytest.mark.parametrize("kind", ["drop", "timeout", "rate-limit"])
+def test_the_module_makes_a_fleet_once(api: Server, monkeypatch: pytest.MonkeyPatch, capsys: Any, kind: str) -> None:
+    monkeypatch.setattr(client_module, "BACKOFF", 0.01)
+    monkeypatch.setattr(linode_instances, "POLL_INTERVAL", 0.05)
+    order(api, kind, count=3, method="POST")
+    order(api, "failed-boot", label="demo-redis-1")
+    order(api, "busy", path=PATH)
+    wanted = [{**WISH, "label": f"demo-redis-{number}", "tags": ["demo", "redis"]} for number in (1, 2, 3)]
+    arguments = {"api_token": TOKEN, "api_url": f"{api.address}/v4", "instances": wanted, "timeout": 30}
+    with patch_module_args(arguments), pytest.raises(SystemExit):
+        linode_instances.main()
+    result = json.loads(capsys.readouterr().out)
+    assert result.get("changed"), result
+    assert sorted(row["label"] for row in api.get(PATH)["data"]) == [row["label"] for row in wanted]
+    assert {row["status"] for row in result["instances"]} == {"running"}

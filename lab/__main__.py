@@ -7,7 +7,7 @@ import argparse
 import asyncio
 import sys
 
-from lab import daemon, upstream
+from lab import daemon, faults, upstream
 from lab.hosts import HostError
 from lab.network import NetworkError
 from lab.server import PortTaken, serve
@@ -30,10 +30,13 @@ def main() -> int:
     start.add_argument("--foreground", action="store_true", help="stay, and log to the terminal")
     commands.add_parser("stop", help="stop the lab; remove its hosts, its network and its state")
     commands.add_parser("restart", help="restart the API; hosts and state stay")
-    commands.add_parser("status", help="show the instances")
+    commands.add_parser("reset", help="remove all instances and records, and faults; the lab and its token stay")
+    commands.add_parser("status", help="show the instances and the faults to come")
+    commands.add_parser("page", help="print the address of the page that shows the fleet")
     commands.add_parser("token", help="print the account's token")
     behaviour = commands.add_parser("upstream", help="show or change how the external API behaves")
     upstream.add_options(behaviour)
+    _add_fault_options(commands.add_parser("fault", help="make the API or the boots go wrong"))
     options = parser.parse_args()
     try:
         return _run(options)
@@ -60,6 +63,15 @@ def _run(options: argparse.Namespace) -> int:
             _started(settings, "was restarted")
         case "status":
             return _status(settings)
+        case "reset":
+            daemon.call(settings, "POST", "/reset", {})
+            print("The account is empty.")
+        case "fault":
+            _fault(settings, options)
+        case "page":
+            if daemon.process(settings) is None:
+                raise daemon.DaemonError("The lab is not running: `python -m lab start`.")
+            print(f"{settings.address}/#{settings.token_file.read_text().strip()}")
         case "token":
             if not settings.token_file.exists():
                 raise daemon.DaemonError("There is no token before the first `python -m lab start`.")
@@ -81,22 +93,60 @@ def _status(settings: Settings) -> int:
     if pid is None:
         print("The lab is not running.")
         return NOT_RUNNING
-    private: dict[int, list[str]] = {}
-    for row in daemon.call(settings, "/vpcs/ips"):
-        private.setdefault(row["linode_id"], []).append(row["address"])
+    state = daemon.call(settings, "GET", "/state")
     table = [("ID", "LABEL", "STATUS", "TYPE", "PUBLIC", "VPC", "TAGS")]
-    for item in daemon.call(settings, "/linode/instances"):
+    for item in state["instances"]:
         table.append(
             (
                 *(str(item["id"]), item["label"], item["status"], item["type"]),
-                *(" ".join(part) or "-" for part in (item["ipv4"], private.get(item["id"], []), item["tags"])),
+                *(" ".join(part) or "-" for part in (item["ipv4"], item["vpc"], item["tags"])),
             )
         )
     print(f"{settings.address}/v4, pid {pid}, {len(table) - 1} instances")
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for line in table:
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    for item in state["faults"]:
+        print(f"fault: {_words(item)}")
     return 0
+
+
+def _add_fault_options(parser: argparse.ArgumentParser) -> None:
+    """Add a command for each kind of fault, with an option for each value it takes."""
+    kinds = parser.add_subparsers(dest="kind", required=True)
+    kinds.add_parser("list", help="show the faults that are still to come")
+    kinds.add_parser("clear", help="forget them")
+    helps: dict[str, tuple[type, str]] = {
+        "label": (str, "of the Linode; without it, any"),
+        "seconds": (float, "how long; for timeout and rate-limit, what Retry-After says"),
+        "share": (float, "share of the requests, up to 1"),
+        "method": (str, "only requests with this method"),
+        "path": (str, "only requests whose path begins so, /linode/instances for example"),
+    }
+    for name, kind in faults.KINDS.items():
+        command = kinds.add_parser(name, help=kind.help)
+        command.add_argument("--count", type=int, help="how many times (1); 0: until cleared")
+        for option in sorted(kind.takes):
+            value, text = helps[option]
+            command.add_argument(f"--{option}", type=value, help=text)
+
+
+def _fault(settings: Settings, options: argparse.Namespace) -> None:
+    if options.kind == "clear":
+        daemon.call(settings, "DELETE", "/faults")
+    elif options.kind == "list":
+        for item in daemon.call(settings, "GET", "/faults")["data"]:
+            print(_words(item))
+    else:
+        wish = {name: value for name, value in vars(options).items() if name != "command" and value is not None}
+        print(_words(daemon.call(settings, "POST", "/faults", wish)))
+
+
+def _words(fault: dict[str, object]) -> str:
+    """Return a fault in one line: its kind, then what is set."""
+    given = (f"{name} {value}" for name, value in fault.items() if name not in ("id", "kind", "count") and value)
+    times = f"{fault['count']} times" if fault["count"] else "until cleared"
+    return ", ".join((f"{fault['kind']}: {times}", *given))
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from lab.store import made_with_hosts
 
 START_TIMEOUT = 90.0  # seconds; the network is made in them
 STOP_TIMEOUT = 60.0
+REPLY_TIMEOUT = 120.0  # a reset deletes every host in it
 STATE_FILES = ("token", "state.sqlite*", "api.pid", "api.log", "upstream.sock", "containers.conf")
 
 
@@ -81,31 +82,25 @@ def process(settings: Settings) -> int | None:
     return int(pid) if start_time(int(pid)) == started else None
 
 
-def call(settings: Settings, path: str) -> list[dict[str, Any]]:
-    """Return all rows of a listing of the running API. Raises DaemonError."""
-    rows: list[dict[str, Any]] = []
-    page = pages = 1
-    while page <= pages:
-        reply = _get(settings, f"{path}?page={page}&page_size=500")
-        rows, page, pages = rows + reply["data"], page + 1, reply["pages"]
-    return rows
-
-
-def _get(settings: Settings, path: str) -> dict[str, Any]:
+def call(settings: Settings, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Ask the running lab's own controls, under /lab. Raises DaemonError."""
     headers = {"Authorization": f"Bearer {settings.token_file.read_text().strip()}"}
-    request = urllib.request.Request(f"{settings.address}/v4{path}", headers=headers)
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(f"{settings.address}/lab{path}", data, headers, method=method)
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(request, timeout=10) as reply:
+        with opener.open(request, timeout=REPLY_TIMEOUT) as reply:
             result: dict[str, Any] = json.load(reply)
             return result
+    except urllib.error.HTTPError as error:
+        raise DaemonError("; ".join(item["reason"] for item in json.load(error)["errors"])) from error
     except OSError as error:
         raise DaemonError(f"The lab does not answer at {settings.address}: {error}") from error
 
 
 def _answers(settings: Settings) -> bool:
     try:
-        return bool(_get(settings, "/profile"))
+        return "data" in call(settings, "GET", "/faults")
     except (DaemonError, OSError):
         return False
 

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 
 from lab import catalog
 from lab.addresses import Addresses
+from lab.faults import Faults
 from lab.hosts import Host, HostError, Hosts
 from lab.models import Event, Instance, Json, Subnet, now
 from lab.network import VpcAddress
@@ -30,10 +31,11 @@ logger = logging.getLogger("lab")
 class Lifecycle:
     """Works on instances in the background, on one thing at a time for each."""
 
-    def __init__(self, store: Store, addresses: Addresses, hosts: Hosts) -> None:
+    def __init__(self, store: Store, addresses: Addresses, hosts: Hosts, faults: Faults) -> None:
         self._store = store
         self._addresses = addresses
         self._hosts = hosts
+        self._faults = faults
         self._work: dict[int, asyncio.Task[None]] = {}
         self._deletions: dict[int, asyncio.Task[None]] = {}
         self._steps: dict[str, Callable[[Instance, Host], Awaitable[str]]] = {
@@ -164,6 +166,8 @@ class Lifecycle:
 
     async def _boot(self, instance: Instance, host: Host) -> str:
         await self._make(instance, host)
+        if reason := await self._faults.boot(instance.label):
+            raise HostError(f"{instance.label} did not boot: {reason}")
         await self._hosts.start(host)
         return "running"
 

@@ -122,3 +122,41 @@ class Event(Record):
     started: float | None = None
     ended: float | None = None
     created: str = field(default_factory=now)
+
+
+@dataclass
+class Domain(Record):
+    """A zone of the account's DNS: master or slave. Times in seconds, 0 for the default."""
+
+    domain: str
+    type: str
+    soa_email: str = ""
+    description: str = ""
+    group: str = ""
+    status: str = "active"
+    ttl_sec: int = 0
+    retry_sec: int = 0
+    refresh_sec: int = 0
+    expire_sec: int = 0
+    master_ips: list[str] = field(default_factory=list)
+    axfr_ips: list[str] = field(default_factory=list)
+    tags: list[str] = field(default_factory=list)
+
+
+@dataclass
+class DomainRecord(Record):
+    """A record of a domain; an empty ``name`` is the domain itself."""
+
+    domain_id: int
+    type: str
+    name: str = ""
+    target: str = ""
+    priority: int = 0
+    weight: int = 0
+    port: int = 0
+    service: str | None = None
+    protocol: str | None = None
+    tag: str | None = None
+    ttl_sec: int = 0
+    created: str = field(default_factory=now)
+    updated: str = field(default_factory=now)

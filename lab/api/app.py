@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import AsyncIterator
 
 from starlette.applications import Starlette
@@ -14,8 +15,9 @@ from starlette.routing import Mount
 
 from lab import catalog
 from lab.addresses import Addresses
-from lab.api import events, instances, lookups, tags, vpcs
+from lab.api import control, domains, events, instances, lookups, tags, vpcs
 from lab.api.wire import LocalOnly, http_error
+from lab.faults import Faults, FaultyApi
 from lab.hosts import Hosts
 from lab.lifecycle import Lifecycle
 from lab.limits import RateLimiter
@@ -23,7 +25,7 @@ from lab.models import Instance, Subnet
 from lab.settings import Settings
 from lab.store import Store
 
-ROUTES = [*lookups.ROUTES, *instances.ROUTES, *vpcs.ROUTES, *tags.ROUTES, *events.ROUTES]
+ROUTES = [*lookups.ROUTES, *instances.ROUTES, *vpcs.ROUTES, *tags.ROUTES, *events.ROUTES, *domains.ROUTES]
 
 
 class Lab:
@@ -37,7 +39,8 @@ class Lab:
         self.images = catalog.images(settings.hosts)
         self.limiter = RateLimiter(settings.limits)
         self.addresses = Addresses(not settings.hosts, store.all(Subnet), store.all(Instance))
-        self.lifecycle = Lifecycle(store, self.addresses, hosts)
+        self.faults = Faults()
+        self.lifecycle = Lifecycle(store, self.addresses, hosts, self.faults)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -49,7 +52,7 @@ class Lab:
         await self.lifecycle.close()
 
 
-def create_app(lab: Lab) -> Starlette:
+def create_app(lab: Lab) -> FaultyApi:
     """Return the API over a lab."""
 
     @contextlib.asynccontextmanager
@@ -58,10 +61,15 @@ def create_app(lab: Lab) -> Starlette:
             yield
 
     app = Starlette(
-        routes=[Mount("/v4", routes=ROUTES), Mount("/v4beta", routes=ROUTES)],
+        routes=[
+            Mount("/v4", routes=ROUTES),
+            Mount("/v4beta", routes=ROUTES),
+            Mount("/lab", routes=control.ROUTES),
+            control.PAGE_ROUTE,
+        ],
         middleware=[Middleware(LocalOnly)],
         exception_handlers={HTTPException: http_error, Exception: http_error},
         lifespan=lifespan,
     )
     app.state.lab = lab
-    return app
+    return FaultyApi(app, lab.faults, functools.partial(control.change, lab))

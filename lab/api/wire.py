@@ -148,13 +148,13 @@ class LocalOnly:
 
 def fields(body: Json, problems: Problems, types: Mapping[str, type]) -> Json:
     """Return the named fields that the body has and that are not null; note those of a wrong type."""
-    words = {str: "a string", bool: "a boolean", list: "an array", dict: "an object"}
+    words = {str: "a string", int: "an integer", bool: "a boolean", list: "an array", dict: "an object"}
     found = {}
     for name, kind in types.items():
         value = body.get(name)
         if value is None:
             continue
-        if isinstance(value, kind):
+        if isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
             found[name] = value
         else:
             problems.add(name, f"Must be {words[kind]}")

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""/lab: the lab's own controls, which Linode does not have; and the page at /."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from lab import catalog, faults, store
+from lab.api import events, instances
+from lab.api.wire import ApiError, Call, route
+from lab.models import Event, Instance, Json, Subnet
+
+if TYPE_CHECKING:
+    from lab.api.app import Lab
+
+PAGE = Path(__file__).parents[1] / "page" / "index.html"
+PAGE_HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:;"
+        " connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "Referrer-Policy": "no-referrer",
+}
+SHOWN_EVENTS = 60
+# Kinds of records that are shown as they are, where the lab has them.
+SHOWN_KINDS = ("Vpc", "Subnet", "Firewall", "NodeBalancer", "PlacementGroup", "Domain")
+
+
+async def get_state(call: Call) -> Json:
+    """Return all that the page and `status` show."""
+    lab = call.lab
+    return {
+        "instances": [_instance(lab, item) for item in lab.store.all(Instance)],
+        "events": [events.render(item) for item in lab.store.all(Event)[: -SHOWN_EVENTS - 1 : -1]],
+        "faults": [faults.render(item) for item in lab.faults.active],
+        "records": {
+            name: [asdict(item) for item in lab.store.all(store.KINDS[name])]
+            for name in SHOWN_KINDS
+            if name in store.KINDS
+        },
+    }
+
+
+async def list_faults(call: Call) -> Json:
+    return {"data": [faults.render(item) for item in call.lab.faults.active]}
+
+
+async def add_fault(call: Call) -> Json:
+    try:
+        return faults.render(call.lab.faults.add(call.body))
+    except ValueError as error:
+        raise ApiError(400, (None, str(error))) from None
+
+
+async def clear_faults(call: Call) -> Json:
+    call.lab.faults.clear()
+    return {}
+
+
+async def reset(call: Call) -> Json:
+    """Remove every Linode and every record; the token and the lab stay."""
+    lab = call.lab
+    lab.faults.clear()
+    for instance in lab.store.all(Instance):
+        await lab.lifecycle.delete(instance)
+    for subnet in lab.store.all(Subnet):
+        await lab.hosts.delete_vpc(subnet.vpc_id)
+        lab.addresses.remove_subnet(subnet)
+    for kind in store.KINDS.values():
+        lab.store.delete(*lab.store.all(kind))
+    return {}
+
+
+async def change(lab: Lab, kind: str, label: str) -> None:
+    """Let a Linode appear or disappear, as another user of the account would."""
+    request = Request({"type": "http", "method": "POST", "headers": []})
+    if kind == "appear":
+        body = {"type": "g6-nanode-1", "region": next(iter(catalog.REGIONS)), **({"label": label} if label else {})}
+        await instances.create_instance(Call(lab, request, body))
+    for instance in lab.store.all(Instance):
+        if kind == "disappear" and instance.label == label:
+            await lab.lifecycle.delete(instance)
+
+
+def _instance(lab: Lab, instance: Instance) -> Json:
+    vpc = [item.address for item in instance.vpc_interfaces]
+    return {**instances.render(instance), "vpc": vpc, "busy": lab.lifecycle.busy(instance)}
+
+
+async def _page(request: Request) -> Response:
+    """Return the page; it holds nothing itself, and asks for the state with the token in its address."""
+    return Response(PAGE.read_bytes(), media_type="text/html", headers=PAGE_HEADERS)
+
+
+PAGE_ROUTE = Route("/", _page)
+ROUTES = [
+    route("GET", "/state", get_state, "lab"),
+    route("GET", "/faults", list_faults, "lab"),
+    route("POST", "/faults", add_fault, "lab"),
+    route("DELETE", "/faults", clear_faults, "lab"),
+    route("POST", "/reset", reset, "lab"),
+]

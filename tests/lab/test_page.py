@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The page, in a real browser."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from lab_server import TOKEN, Server, wait_for
+from selenium.webdriver import Chrome, ChromeOptions
+from selenium.webdriver.chrome.service import Service
+
+from lab.models import Vpc
+
+FLAGS = (
+    *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
+    *("--disable-background-networking", "--disable-component-update", "--window-size=1280,900"),
+)
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[Chrome]:
+    options = ChromeOptions()
+    options.binary_location = "/usr/bin/chromium"
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path / 'browser'}"):
+        options.add_argument(flag)
+    driver = Chrome(options, Service("/usr/bin/chromedriver"))
+    yield driver
+    driver.quit()
+
+
+def text(browser: Chrome, selector: str = "body") -> str:
+    return str(browser.execute_script("return document.querySelector(arguments[0])?.innerText ?? ''", selector))
+
+
+def test_the_fleet_is_shown_as_it_changes(api: Server, browser: Chrome) -> None:
+    linodes = [api.linode(label=f"demo-redis-{number}", tags=["demo", "redis"])["id"] for number in (1, 2)]
+    for linode in linodes:
+        api.settled(linode, "running")
+    browser.get(f"{api.address}/#{TOKEN}")
+    wait_for(lambda: "2 of 2 Linodes run" in text(browser))
+    assert text(browser, "h2") == "demo" and text(browser, "h3") == "redis · 2"
+    assert all(part in text(browser, ".card.running") for part in ("demo-redis-1", "198.51.100.", "g6-nanode-1"))
+
+    api.post(f"/linode/instances/{linodes[0]}/shutdown")
+    wait_for(lambda: "1 of 2 Linodes run" in text(browser) and "demo-redis-1" in text(browser, ".card.offline"))
+    assert "linode shutdown · demo-redis-1" in text(browser, "#events")
+    api.http.post(f"{api.address}/lab/faults", json={"kind": "busy", "count": 3})
+    wait_for(lambda: "busy: 3 ×" in text(browser, "#faults"))
+
+    script = "<img src=x onerror=document.title='taken'>"
+    api.post("/vpcs", label="plain", region="de-fra-2")
+    api.lab.store.all(Vpc)[0].label = script
+    wait_for(lambda: script in text(browser, "#records"))
+    assert browser.title == "The lab"
+    browser.set_window_size(400, 800)
+    assert browser.execute_script("return document.documentElement.scrollWidth <= innerWidth")
+    assert browser.get_log("browser") == []
+
+
+def test_nothing_is_shown_without_the_token(api: Server, browser: Chrome) -> None:
+    api.linode(label="demo-redis-1")
+    browser.get(f"{api.address}/#wrong")
+    wait_for(lambda: "python -m lab page" in text(browser))
+    assert "demo-redis-1" not in text(browser)
+
+
+def test_the_page_answers_to_this_machine_only(api: Server) -> None:
+    reply = httpx.get(api.address, headers={"Host": "lab.example"}, trust_env=False)
+    assert reply.status_code == 403

@@ -8,8 +8,11 @@ from ansible_collections.c50k.stack.plugins.filter.fleet import FilterModule
 from ansible_collections.c50k.stack.plugins.module_utils.fleet import (
     MAX_HOSTS,
     TIERS,
+    beyond_count,
     fleet_instances,
     fleet_problems,
+    fleet_removals,
+    removal_problems,
     tier_cidr,
 )
 from hypothesis import given, settings
@@ -199,3 +202,49 @@ def test_filters_refuse_what_they_cannot_use() -> None:
         FILTERS["tier_cidr"]("10.0.0.0/20", "web")
     with pytest.raises(AnsibleFilterError, match="tier_cidr: fleet_subnet is 10.0.0.0/24: it must be a /20 or larger"):
         FILTERS["tier_cidr"]("10.0.0.0/24", "redis")
+
+
+SMALL = {"fleet_name": "demo", "fleet_tiers": {"app_server": {"count": 2}, "postgres": {"count": 1}}}
+HOSTS = {
+    "app_server": [f"demo-app_server-{number}" for number in (1, 2, 3, 9, 10)],
+    "postgres": ["demo-postgres-1"],
+    "redis": [],
+}
+
+
+def test_beyond_count_the_highest_number_is_first():
+    assert beyond_count(SMALL, HOSTS) == ["demo-app_server-10", "demo-app_server-9", "demo-app_server-3"]
+    assert beyond_count(SMALL, {"redis": ["demo-redis-1", "web"]}) == ["demo-redis-1"]
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["demo-app_server-10"], None),
+        (["demo-app_server-9", "demo-app_server-10"], None),
+        (["demo-app_server-11"], None),
+        (["demo-app_server-9"], "names demo-app_server-9 and not demo-app_server-10: the highest number goes first"),
+        (["demo-app_server-3", "demo-app_server-10"], "and not demo-app_server-9"),
+        (
+            ["demo-app_server-2", *HOSTS["app_server"][2:]],
+            "count is 2, so the next run would make it again. Set count to 1",
+        ),
+        (["demo-postgres-1"], "the tier postgres has no host left"),
+        (["other-app_server-3"], "its hosts are demo-TIER-N"),
+        (["demo-web-3"], "its hosts are demo-TIER-N"),
+    ],
+)
+def test_what_may_be_removed(names, said):
+    problems = list(removal_problems({**SMALL, "hosts": HOSTS, "fleet_remove": names}))
+    assert any(said in problem for problem in problems) if said else problems == []
+
+
+def test_without_a_cloud_only_the_last_of_a_tier_is_kept():
+    hosts = {"app_server": ["a", "b"], "redis": ["c"]}
+    assert list(removal_problems({"hosts": hosts, "fleet_remove": ["b", "gone"]})) == []
+    assert "no host left" in next(removal_problems({"hosts": hosts, "fleet_remove": ["c"]}))
+
+
+def test_removals_are_told_by_both_tags():
+    wanted = fleet_removals({**SMALL, "fleet_remove": ["demo-app_server-10", "stranger"]})
+    assert wanted == [{"label": "demo-app_server-10", "tags": ["demo", "app_server"]}]

@@ -1,0 +1,176 @@
+# Copyright: c50k.stack contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a run would make of an account, what that costs a month, and which limit binds. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ansible_collections.c50k.stack.plugins.module_utils import capacity
+from ansible_collections.c50k.stack.plugins.module_utils.fleet import FleetError, beyond_count, fleet_instances
+
+# Concurrent connections of one NodeBalancer, by its type (Akamai's documentation, September 2026).
+NODEBALANCER_CONNECTIONS = {"common": 10_000, "premium": 100_000}
+# What more of each tier raises the limit.
+SCALING = ("app_server", "load_balancer")
+
+
+def fleet_plan(fleet: Mapping[str, Any], account: Mapping[str, Any], target: int = 50_000) -> dict[str, Any]:
+    """Compare the fleet's variables with what the account holds.
+
+    :param fleet: as :func:`fleet.fleet_instances` takes it.
+    :param account: as the module linode_fleet_info returns it.
+    :param target: requests in flight to reach.
+    :returns: ``tiers`` (rows with ``tier``, ``exists``, ``wanted``, ``max``, ``type``, ``each`` and ``monthly`` in
+        dollars), ``make``, ``beyond`` (names above count), ``monthly_now``, ``monthly_then``, ``requests_in_flight``,
+        ``binding``, ``add`` (for each tier what to add, with its cost), ``reached`` with that, and ``obstacle``, what
+        keeps the target out of reach, or nothing.
+    :raises FleetError: bad variables, or a type that the account does not sell.
+    """
+    wanted = fleet_instances(fleet)
+    here = {host["label"]: host for host in account["instances"]}
+    make = [host["label"] for host in wanted if host["label"] not in here]
+    by_tier: dict[str, list[str]] = {}
+    for host in account["instances"]:
+        by_tier.setdefault(host["tier"], []).append(host["label"])
+    rows = []
+    for tier, value in fleet["fleet_tiers"].items():
+        size = price(account, value["type"], f"fleet_tiers.{tier}.type")
+        new = sum(label.startswith(f"{fleet['fleet_name']}-{tier}-") for label in make)
+        now = sum(cost(account, host) for host in account["instances"] if host["tier"] == tier)
+        rows.append(
+            {
+                "tier": tier,
+                "exists": len(by_tier.get(tier, [])),
+                "wanted": value["count"],
+                "max": value.get("max", value["count"]),
+                "type": value["type"],
+                "each": size["monthly"],
+                "monthly": now + new * size["monthly"],
+            }
+        )
+    now = sum(cost(account, host) for host in account["instances"])
+    return {
+        "tiers": rows,
+        "make": make,
+        "beyond": beyond_count(fleet, by_tier),
+        "monthly_now": now,
+        "monthly_then": now
+        + sum(price(account, host["type"], "type")["monthly"] for host in wanted if host["label"] in make),
+        **reach(fleet, account, target),
+    }
+
+
+def price(account: Mapping[str, Any], type_id: str, what: str) -> Mapping[str, Any]:
+    if type_id not in account["types"]:
+        raise FleetError(f"{what} is {type_id}, which the account's price list does not have.")
+    return account["types"][type_id]
+
+
+def cost(account: Mapping[str, Any], host: Mapping[str, Any]) -> float:
+    """Dollars a month of one instance that exists."""
+    size = price(account, host["type"], f"The type of {host['label']}")
+    return size["monthly"] + (size["backups"] if host["backups"] else 0)
+
+
+def limits(fleet: Mapping[str, Any], account: Mapping[str, Any], counts: Mapping[str, int]) -> tuple[int, str]:
+    """Requests in flight that so many hosts of each tier hold, and what binds; from the types, before hosts exist."""
+    tiers = {
+        tier: {
+            "max": max(counts[tier], value.get("max", value["count"])),
+            "hosts": [price(account, value["type"], f"fleet_tiers.{tier}.type")] * counts[tier],
+        }
+        for tier, value in fleet["fleet_tiers"].items()
+    }
+    result = capacity.plan({"target_concurrency": 1, "tiers": tiers})
+    found = [(result["requests_in_flight"], result["binding"])]
+    if fleet.get("fleet_front") == "nodebalancer":
+        kind = fleet["fleet_front_type"]
+        found.append((NODEBALANCER_CONNECTIONS[kind], f"a {kind} NodeBalancer's concurrent connections"))
+    return min(found)
+
+
+def reach(fleet: Mapping[str, Any], account: Mapping[str, Any], target: int) -> dict[str, Any]:
+    """What the fleet as wanted holds, and the fewest hosts to add for the target."""
+    counts = {tier: value["count"] for tier, value in fleet["fleet_tiers"].items()}
+    number, binding = limits(fleet, account, counts)
+    add: dict[str, int] = {}
+    reached, obstacle = number, ""
+    while reached < target:
+        # one tier more, or both, where neither helps alone
+        tries = [{tier: counts[tier] + 1} for tier in SCALING if counts.get(tier)]
+        tries.append({tier: count for one in tries for tier, count in one.items()})
+        try:
+            best, change = max(
+                ((limits(fleet, account, counts | one)[0], one) for one in tries), key=lambda pair: pair[0]
+            )
+            if best <= reached:
+                obstacle = limits(fleet, account, counts)[1]
+                break
+            # half of what a straight line says, so as not to pass the target
+            steps = max(1, math.floor((target - reached) / (best - reached) / 2))
+            more = {tier: counts[tier] + steps for tier in change}
+            reached = limits(fleet, account, counts | more)[0]
+        except capacity.CapacityError as error:
+            obstacle = str(error)
+            break
+        counts |= more
+        add = {tier: add.get(tier, 0) + (steps if tier in more else 0) for tier in {**add, **more}}
+    extra = {tier: price(account, fleet["fleet_tiers"][tier]["type"], "type")["monthly"] for tier in add}
+    return {
+        "target_concurrency": target,
+        "requests_in_flight": number,
+        "binding": binding,
+        "reached": reached,
+        "obstacle": obstacle,
+        "add": [{"tier": tier, "hosts": hosts, "monthly": hosts * extra[tier]} for tier, hosts in sorted(add.items())],
+    }
+
+
+def dollars(amount: float) -> str:
+    return f"${amount:,.2f}".removesuffix(".00")
+
+
+def fleet_plan_lines(plan: Mapping[str, Any], vpc: Mapping[str, Any]) -> list[str]:
+    """The plan as lines of text."""
+    head = ("tier", "exists", "wanted", "max", "type", "each/month", "month")
+    rows = [
+        (
+            *(str(row[key]) for key in ("tier", "exists", "wanted", "max", "type")),
+            *map(dollars, (row["each"], row["monthly"])),
+        )
+        for row in plan["tiers"]
+    ]
+    lines = table([head, *rows, ("all", "", "", "", "", "", dollars(plan["monthly_then"]))])
+    lines += ["", f"Costs {dollars(plan['monthly_now'])} a month now, {dollars(plan['monthly_then'])} then."]
+    lines.append(f"Would make: {', '.join(plan['make']) or 'nothing'}.")
+    if plan["beyond"]:
+        names = ",".join(plan["beyond"])
+        lines.append(f"More than wanted: {', '.join(plan['beyond'])}; kept, unless named: -e fleet_remove={names}")
+    if vpc.get("strangers"):
+        lines.append(f"Not the fleet's, in its VPC {vpc['label']}: {', '.join(vpc['strangers'])}.")
+    lines.append(f"Holds {plan['requests_in_flight']:,} requests in flight, of {plan['target_concurrency']:,} wanted.")
+    lines.append(f"What binds: {plan['binding']}.")
+    if plan["add"]:
+        more = ", ".join(f"{row['hosts']} {row['tier']} ({dollars(row['monthly'])} a month)" for row in plan["add"])
+        lines.append(f"Add {more} for {plan['reached']:,}.")
+    if plan["obstacle"]:
+        lines.append(f"What keeps the target out of reach then: {plan['obstacle']}")
+    return lines
+
+
+def table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Columns as wide as their widest cell; numbers and amounts to the right."""
+    widths = [max(len(row[number]) for row in rows) for number in range(len(rows[0]))]
+    left = {0, 4}
+    return [
+        "  ".join(
+            cell.ljust(width) if number in left else cell.rjust(width)
+            for number, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]

@@ -1,0 +1,98 @@
+"""The plan: what would be made, what it costs, and what binds."""
+
+import pytest
+from ansible_collections.c50k.stack.plugins.module_utils.fleet import FleetError
+from ansible_collections.c50k.stack.plugins.module_utils.plan import fleet_plan, fleet_plan_lines
+
+SMALL, LARGE = "g6-nanode-1", "g6-dedicated-4"
+FLEET = {
+    "fleet_name": "demo",
+    "fleet_region": "de-fra-2",
+    "fleet_image": "linode/debian13",
+    "fleet_subnet": "10.0.0.0/20",
+    "fleet_tiers": {
+        "load_balancer": {"count": 2, "type": LARGE},
+        "app_server": {"count": 2, "max": 10, "type": LARGE},
+        "redis": {"count": 1, "type": SMALL},
+    },
+}
+TYPES = {
+    SMALL: {"vcpus": 1, "memory": 1024, "monthly": 5.0, "backups": 2.0},
+    LARGE: {"vcpus": 4, "memory": 8192, "monthly": 72.0, "backups": 10.0},
+}
+
+
+def account(*hosts, **change):
+    """The account with these hosts: (tier, number, type, backups)."""
+    instances = [
+        {"label": f"demo-{tier}-{number}", "tier": tier, "type": size, "backups": backups}
+        for tier, number, size, backups in hosts
+    ]
+    return {"instances": instances, "vpc": {}, "types": TYPES, "nodebalancers": {}} | change
+
+
+def test_an_empty_account():
+    plan = fleet_plan(FLEET, account(), 50_000)
+    assert plan["make"] == [
+        *("demo-load_balancer-1", "demo-load_balancer-2", "demo-app_server-1", "demo-app_server-2", "demo-redis-1")
+    ]
+    assert (plan["monthly_now"], plan["monthly_then"]) == (0, 4 * 72 + 5)
+    assert [(row["tier"], row["exists"], row["wanted"], row["monthly"]) for row in plan["tiers"]] == [
+        ("load_balancer", 0, 2, 144),
+        ("app_server", 0, 2, 144),
+        ("redis", 0, 1, 5),
+    ]
+
+
+def test_what_exists_counts_as_it_is():
+    hosts = [("app_server", 1, SMALL, True), ("app_server", 4, LARGE, False), ("app_server", 10, LARGE, False)]
+    plan = fleet_plan(FLEET, account(*hosts), 50_000)
+    assert plan["monthly_now"] == 5 + 2 + 72 + 72
+    assert plan["monthly_then"] == plan["monthly_now"] + 3 * 72 + 5
+    assert "demo-app_server-1" not in plan["make"] and "demo-app_server-2" in plan["make"]
+    assert plan["beyond"] == ["demo-app_server-10", "demo-app_server-4"]
+
+
+@pytest.mark.parametrize("target", [1_000, 50_000, 300_000])
+def test_what_is_added_reaches_the_target(target):
+    plan = fleet_plan(FLEET, account(), target)
+    assert plan["obstacle"] == "" and max(plan["reached"], plan["requests_in_flight"]) >= target
+    assert bool(plan["add"]) is (plan["requests_in_flight"] < target)
+    tiers = {tier: dict(value) for tier, value in FLEET["fleet_tiers"].items()}
+    for row in plan["add"]:
+        tier = tiers[row["tier"]]
+        tier["count"] += row["hosts"]
+        tier["max"] = max(tier["count"], tier.get("max", 0))
+        assert row["monthly"] == row["hosts"] * TYPES[tier["type"]]["monthly"]
+    assert fleet_plan({**FLEET, "fleet_tiers": tiers}, account(), target)["requests_in_flight"] == plan["reached"]
+
+
+@pytest.mark.parametrize(("kind", "most"), [("common", 10_000), ("premium", 100_000)])
+def test_a_nodebalancer_binds(kind, most):
+    front = {"fleet_front": "nodebalancer", "fleet_front_type": kind}
+    plan = fleet_plan({**FLEET, **front}, account(), 1_000_000)
+    assert plan["reached"] == most
+    assert plan["obstacle"] == f"a {kind} NodeBalancer's concurrent connections"
+
+
+def test_pools_that_do_not_fit_are_an_obstacle():
+    tiers = {**FLEET["fleet_tiers"], "postgres": {"count": 1, "type": SMALL}}
+    plan = fleet_plan({**FLEET, "fleet_tiers": {**tiers, "app_server": {"count": 1, "type": SMALL}}}, account(), 10**6)
+    assert "database pools do not fit" in plan["obstacle"]
+
+
+def test_a_type_without_a_price_is_refused():
+    with pytest.raises(FleetError, match="fleet_tiers.load_balancer.type is g6-dedicated-4, which"):
+        fleet_plan(FLEET, account(types={SMALL: TYPES[SMALL]}), 1)
+
+
+def test_lines():
+    vpc = {"label": "demo", "strangers": ["web"]}
+    plan = fleet_plan(FLEET, account(("app_server", 3, LARGE, False)), 1_000)
+    lines = fleet_plan_lines(plan, vpc)
+    assert lines[0].split() == ["tier", "exists", "wanted", "max", "type", "each/month", "month"]
+    assert lines[2].split() == ["app_server", "1", "2", "10", LARGE, "$72", "$216"]
+    text = "\n".join(lines)
+    assert "Costs $72 a month now, $365 then." in text
+    assert "-e fleet_remove=demo-app_server-3" in text
+    assert "Not the fleet's, in its VPC demo: web." in text

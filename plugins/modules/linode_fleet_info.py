@@ -21,10 +21,9 @@ options:
     type: str
     required: true
   tiers:
-    description: The names of the tiers, one of which is a tag of each instance.
+    description: The names of the tiers, one of which is a tag of each instance. By default, all that a fleet can have.
     type: list
     elements: str
-    required: true
   region:
     description: The region whose prices count.
     type: str
@@ -38,7 +37,6 @@ EXAMPLES = r"""
 - name: See what there is
   c50k.stack.linode_fleet_info:
     fleet_name: demo
-    tiers: [load_balancer, app_server, postgres, redis]
     region: de-fra-2
   register: account
 """
@@ -68,6 +66,12 @@ instances:
     backups:
       description: Whether it is backed up.
       type: bool
+owned:
+  description: The same instances as M(c50k.stack.linode_instances) takes them, C(label) and both C(tags).
+  returned: success
+  type: list
+  elements: dict
+  sample: [{label: demo-app_server-1, tags: [demo, app_server]}]
 vpc:
   description: C(label) and C(region) of the fleet's VPC, and C(strangers), the labels of instances in it that are not
     the fleet's. Empty where there is no such VPC.
@@ -88,6 +92,7 @@ nodebalancers:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.c50k.stack.plugins.module_utils.fleet import TIERS
 from ansible_collections.c50k.stack.plugins.module_utils.linode import (
     ARGUMENT_SPEC,
     LinodeApi,
@@ -122,8 +127,10 @@ def read(api: LinodeApi, fleet_name: str, tiers: list[str], region: str) -> Row:
         }
         for row in api.rows("/linode/types")
     }
+    instances.sort(key=lambda host: host["label"])
     return {
-        "instances": sorted(instances, key=lambda host: host["label"]),
+        "instances": instances,
+        "owned": [{"label": host["label"], "tags": [fleet_name, host["tier"]]} for host in instances],
         "vpc": read_vpc(api, fleet_name, {host["id"] for host in instances}),
         "types": types,
         "nodebalancers": read_nodebalancers(api, region),
@@ -154,7 +161,7 @@ def main() -> None:
         argument_spec={
             **ARGUMENT_SPEC,
             "fleet_name": {"type": "str", "required": True},
-            "tiers": {"type": "list", "elements": "str", "required": True},
+            "tiers": {"type": "list", "elements": "str"},
             "region": {"type": "str", "required": True},
         },
         supports_check_mode=True,
@@ -162,7 +169,8 @@ def main() -> None:
     options = module.params
     try:
         module.exit_json(
-            changed=False, **read(client(module), options["fleet_name"], options["tiers"], options["region"])
+            changed=False,
+            **read(client(module), options["fleet_name"], options["tiers"] or list(TIERS), options["region"]),
         )
     except LinodeError as error:
         module.fail_json(msg=str(error))

@@ -2,7 +2,8 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The filters c50k.stack.beyond_count, fleet_instances, fleet_problems, fleet_removals and tier_cidr."""
+"""The filters c50k.stack.beyond_count, fleet_firewalls, fleet_instances, fleet_problems, fleet_removals, front_cidr,
+front_nodes and tier_cidr."""
 
 from __future__ import annotations
 
@@ -12,6 +13,10 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.c50k.stack.plugins.module_utils import fleet
+from ansible_collections.c50k.stack.plugins.module_utils.firewalls import fleet_firewalls
+
+# Those whose input is not the fleet's variables.
+OTHER_INPUT = (fleet.front_cidr, fleet.front_nodes, fleet.tier_cidr)
 
 
 def taught(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -20,7 +25,7 @@ def taught(function: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(function)
     def filtered(value: Any, *arguments: Any) -> Any:
         name = f"c50k.stack.{function.__name__}"
-        if function is not fleet.tier_cidr and not isinstance(value, Mapping):
+        if function not in OTHER_INPUT and not isinstance(value, Mapping):
             raise AnsibleFilterError(f"{name}: the input must be a dictionary of the fleet's variables, not {value!r}.")
         try:
             return function(value, *arguments)
@@ -36,9 +41,12 @@ class FilterModule:
             function.__name__: taught(function)
             for function in (
                 fleet.beyond_count,
+                fleet_firewalls,
                 fleet.fleet_instances,
                 fleet.fleet_problems,
                 fleet.fleet_removals,
+                fleet.front_cidr,
+                fleet.front_nodes,
                 fleet.tier_cidr,
             )
         }

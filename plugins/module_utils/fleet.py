@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, ip_network
 from typing import Any
 
 # A tier's number is the third part of its addresses for ever: a new tier takes the next one.
@@ -22,7 +22,13 @@ TIER_PREFIX = 24
 # Host N of a tier has the address N + 9 in its /24.
 HOST_OFFSET = 9
 MAX_HOSTS = 240
-TIER_KEYS = ("count", "max", "type")
+TIER_KEYS = ("count", "max", "type", "backups")
+
+# What is before the load balancers: nothing, or a NodeBalancer with a network of its own in the subnet.
+FRONT = "front"
+FRONTS = ("none", "nodebalancer")
+FRONT_TYPES = ("common", "premium")
+FRONT_PREFIX = 30
 
 # Subnets that a VPC may have; the upper half of 192.168.0.0/16 is Linode's, for private addresses.
 VPC_RANGES = [IPv4Network(text) for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/17")]
@@ -30,10 +36,12 @@ LINODE_RANGE = IPv4Network("192.168.128.0/17")
 SUBNET_PREFIX = 20
 
 # The fleet's name is a tag (3 to 50 characters), the label of its VPC (letters, digits, single dashes), and the
-# beginning of its instances' labels (64 characters at most).
+# beginning of the labels of its instances (64 characters at most) and firewalls (32).
 NAME = re.compile(r"[A-Za-z0-9]+(-[A-Za-z0-9]+)*")
 NAME_MIN = 3
-NAME_MAX = 64 - max(len(f"-{tier}-{MAX_HOSTS}") for tier in TIERS)
+NAME_MAX = 32 - max(len(f"-{tier}") for tier in TIERS)
+# Addresses of one firewall rule.
+MAX_CIDRS = 255
 REGION = re.compile(r"[a-z]+(-[a-z0-9]+)+")
 TYPE = re.compile(r"g[0-9]+-[a-z0-9]+(-[a-z0-9]+)*")
 IMAGE = re.compile(r"(linode|private|shared)/[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -53,7 +61,7 @@ def name_problems(name: object) -> Iterator[str]:
     if not isinstance(name, str) or not NAME.fullmatch(name) or not NAME_MIN <= len(name) <= NAME_MAX:
         yield (
             f"fleet_name is {name!r}: it must have {NAME_MIN} to {NAME_MAX} letters, digits and single dashes, and "
-            "begin and end with a letter or digit. It is a tag, the VPC's label, and the start of every host's label."
+            "begin and end with a letter or digit. It is a tag, the VPC's label, and the start of every other label."
         )
 
 
@@ -81,6 +89,8 @@ def tier_problems(tier: str, value: object) -> Iterator[str]:
         yield f"{name}.count is {count!r}: it must be a whole number from 0 to {ceiling}."
     what = "the id of a Linode type, such as g6-dedicated-4"
     yield from pattern_problems(f"{name}.type", value.get("type"), TYPE, what)
+    if not isinstance(value.get("backups", False), bool):
+        yield f"{name}.backups is {value['backups']!r}: it must be true or false."
 
 
 def subnet_problems(value: object) -> Iterator[str]:
@@ -95,6 +105,23 @@ def subnet_problems(value: object) -> Iterator[str]:
         yield f"fleet_subnet is {value}: it overlaps {LINODE_RANGE}, which Linode keeps for private addresses."
     elif not any(subnet.subnet_of(allowed) for allowed in VPC_RANGES):
         yield f"fleet_subnet is {value}: it must lie in a private range, {', '.join(map(str, VPC_RANGES))}."
+
+
+def choice_problems(variable: str, value: object, allowed: Sequence[str]) -> Iterator[str]:
+    if value not in allowed:
+        yield f"{variable} is {value!r}: it must be {' or '.join(allowed)}."
+
+
+def admin_problems(value: object) -> Iterator[str]:
+    example = "the networks that you administer the fleet from, such as ['192.0.2.7/32']"
+    if not isinstance(value, list) or not 1 <= len(value) <= MAX_CIDRS:
+        yield f"fleet_admin_cidrs is {value!r}: it must be a list of 1 to {MAX_CIDRS}, {example}."
+        return
+    for cidr in value:
+        try:
+            ip_network(cidr)
+        except ValueError as error:
+            yield f"fleet_admin_cidrs has {cidr!r}: it must be {example} ({error})."
 
 
 def port_problems(tier: str, ports: Mapping[str, object]) -> Iterator[str]:
@@ -162,9 +189,10 @@ def fleet_removals(fleet: Mapping[str, Any]) -> list[dict[str, Any]]:
 def fleet_problems(fleet: Mapping[str, Any]) -> list[str]:
     """What is wrong with the variables in *fleet*, a sentence or two for each; an empty list when nothing is.
 
-    Keys: ``fleet_name``, ``fleet_region``, ``fleet_image``, ``fleet_subnet``, ``fleet_tiers``, ``ports``, a
-    dictionary tier -> variable -> port of what each host of that tier listens on, and ``fleet_remove`` with ``hosts``,
-    a dictionary tier -> names of all there are. Only the keys given are looked at.
+    Keys: ``fleet_name``, ``fleet_region``, ``fleet_image``, ``fleet_subnet``, ``fleet_tiers``, ``fleet_admin_cidrs``,
+    ``fleet_front``, ``fleet_front_type``, ``ports``, a dictionary tier -> variable -> port of what each host of that
+    tier listens on, and ``fleet_remove`` with ``hosts``, a dictionary tier -> names of all there are. Only the keys
+    given are looked at.
     """
     found: list[str] = []
     if "fleet_name" in fleet:
@@ -177,6 +205,11 @@ def fleet_problems(fleet: Mapping[str, Any]) -> list[str]:
         found += pattern_problems("fleet_image", fleet["fleet_image"], IMAGE, what)
     if "fleet_subnet" in fleet:
         found += subnet_problems(fleet["fleet_subnet"])
+    if "fleet_admin_cidrs" in fleet:
+        found += admin_problems(fleet["fleet_admin_cidrs"])
+    for variable, allowed in (("fleet_front", FRONTS), ("fleet_front_type", FRONT_TYPES)):
+        if variable in fleet:
+            found += choice_problems(variable, fleet[variable], allowed)
     if "fleet_tiers" in fleet:
         tiers = fleet["fleet_tiers"]
         if isinstance(tiers, Mapping):
@@ -202,10 +235,42 @@ def tier_cidr(subnet: str, tier: str) -> str:
     return f"{first}/{TIER_PREFIX}"
 
 
-def fleet_instances(fleet: Mapping[str, Any], ceiling: bool = False) -> list[dict[str, Any]]:
+def front_cidr(subnet: str) -> str:
+    """The network of a NodeBalancer in the subnet: the last /30 before the first tier's /24."""
+    first = IPv4Network(subnet).network_address + min(TIERS.values()) * 2 ** (32 - TIER_PREFIX)
+    return f"{first - 2 ** (32 - FRONT_PREFIX)}/{FRONT_PREFIX}"
+
+
+def front_nodes(
+    hosts: Sequence[Mapping[str, str]], port: int, leaving: Sequence[str], gone: bool = False
+) -> list[dict[str, str]]:
+    """The nodes of a NodeBalancer for load balancers (``name`` and ``address``).
+
+    Those *leaving* get nothing new; once they are *gone*, they alone are listed, to be removed.
+    """
+    return [
+        {
+            "label": host["name"],
+            "address": f"{host['address']}:{port}",
+            "mode": "drain" if host["name"] in leaving else "accept",
+            "state": "absent" if gone else "present",
+        }
+        for host in hosts
+        if not gone or host["name"] in leaving
+    ]
+
+
+def placement_group(name: str, tier: str, number: int, limit: int) -> str:
+    """The label of the placement group of host *number*, where a group holds *limit* instances."""
+    group = (number - 1) // limit
+    return f"{name}-{tier}" + (f"-{group + 1}" if group else "")
+
+
+def fleet_instances(fleet: Mapping[str, Any], placement_limit: int = 0) -> list[dict[str, Any]]:
     """The instances that the variables describe, as the module linode_instances takes them; FleetError for bad ones.
 
-    They come in the order of TIERS and their numbers; with *ceiling*, all those that ``max`` allows.
+    They come in the order of TIERS and their numbers. Each tier has placement groups of *placement_limit* instances,
+    none with 0.
     """
     needed = ("fleet_name", "fleet_region", "fleet_image", "fleet_subnet", "fleet_tiers")
     problems = [f"{key} is not given." for key in needed if key not in fleet] + fleet_problems(fleet)
@@ -222,8 +287,11 @@ def fleet_instances(fleet: Mapping[str, Any], ceiling: bool = False) -> list[dic
             "authorized_keys": fleet.get("fleet_authorized_keys", []),
             "vpc": name,
             "vpc_address": str(IPv4Network(tier_cidr(subnet, tier))[number + HOST_OFFSET]),
+            "firewall": f"{name}-{tier}",
+            "placement_group": placement_group(name, tier, number, placement_limit) if placement_limit else None,
+            "backups": tiers[tier].get("backups", False),
         }
         for tier in TIERS
         if tier in tiers
-        for number in range(1, 1 + tiers[tier].get("max" if ceiling else "count", tiers[tier]["count"]))
+        for number in range(1, 1 + tiers[tier]["count"])
     ]

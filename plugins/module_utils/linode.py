@@ -35,6 +35,7 @@ MAX_WAIT = 60.0
 PASSING = frozenset({408, 429, 500, 502, 503, 504})
 CREATE_RATE = (20, 15.0)
 TOKEN = re.compile(r"[!-~]+")
+TOKEN_WANTED = "a personal access token that may read and write Linodes, VPCs, Firewalls, NodeBalancers and Domains"
 
 ARGUMENT_SPEC = {
     "api_token": {"type": "str", "no_log": True, "fallback": (env_fallback, ["LINODE_TOKEN"])},
@@ -79,8 +80,7 @@ class LinodeApi:
         token = (token or "").strip()
         if not token:
             raise LinodeError(
-                "No Linode API token: set api_token, or the environment variable LINODE_TOKEN, to a personal access"
-                " token that may read and write Linodes and VPCs."
+                f"No Linode API token: set api_token, or the environment variable LINODE_TOKEN, to {TOKEN_WANTED}."
             )
         if not TOKEN.fullmatch(token):
             raise LinodeError("api_token (or LINODE_TOKEN) is no token: it has blanks or line breaks.")
@@ -192,8 +192,8 @@ class LinodeApi:
         message = str(error)
         if error.status == 401:
             message += (
-                f". {self.url} refuses the token: api_token (or LINODE_TOKEN) has to be a personal access token of"
-                " that API, not expired, that may read and write Linodes and VPCs."
+                f". {self.url} refuses the token: api_token (or LINODE_TOKEN) has to be {TOKEN_WANTED}, of that API and"
+                " not expired."
             )
         return LinodeError(message, error.status, error.status in PASSING, _retry_after(error))
 
@@ -234,11 +234,47 @@ def instance_filter(tags: Iterable[str] = (), regions: Iterable[str] = ()) -> Ro
     return terms[0] if terms else None
 
 
+def check_capability(api: LinodeApi, region: str | None, *capabilities: str) -> None:
+    """Refuse a region that does not exist, or that lacks one of the capabilities.
+
+    :raises LinodeError: naming the nearest regions that would do.
+    """
+    able = {row["id"]: set(row.get("capabilities", [])) for row in api.rows("/regions")}
+    allowed = [name for name, has in able.items() if has.issuperset(capabilities)]
+    if region not in able:
+        raise LinodeError(
+            f"region is {region}, which the API does not have. Near to it: {suggest(region or '', allowed)}."
+        )
+    missing = [name for name in capabilities if name not in able[region]]
+    if missing:
+        raise LinodeError(
+            f"region is {region}, which does not offer {' and '.join(missing)}. Regions that do:"
+            f" {suggest(region, allowed)}."
+        )
+
+
+def ipv4_of(nodebalancer: Row) -> str | None:
+    """The public address of a NodeBalancer; the API has shown it as a text, and as an object with it."""
+    address = nodebalancer.get("ipv4")
+    return address.get("address") if isinstance(address, dict) else address
+
+
 def suggest(wanted: str, allowed: Iterable[str]) -> str:
     """The allowed values nearest to the wanted one, or the first ten if none is near."""
     allowed = sorted(allowed)
     near = difflib.get_close_matches(wanted, allowed, n=5, cutoff=0.5)
     return ", ".join(near or allowed[:10]) + ("" if near or len(allowed) <= 10 else ", …")
+
+
+def stranger(kind: str, have: Row, tags: Iterable[str]) -> str | None:
+    """What is said of a thing that has the label of ours and not all of its tags; None if it is ours."""
+    if set(tags) <= set(have["tags"]):
+        return None
+    has = ", ".join(sorted(have["tags"])) or "none"
+    return (
+        f"{have['label']} is the label of {kind} {have['id']}, whose tags ({has}) are not all of {', '.join(tags)}:"
+        " it is taken for somebody else's; give yours another label, or this one the tags"
+    )
 
 
 def _keep_authorization(request: Any) -> Any:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.c50k.stack.plugins.module_utils import capacity
+from ansible_collections.c50k.stack.plugins.module_utils.firewalls import fleet_firewalls
 from ansible_collections.c50k.stack.plugins.module_utils.fleet import FleetError, beyond_count, fleet_instances
 
 # Concurrent connections of one NodeBalancer, by its type (Akamai's documentation, September 2026).
@@ -22,25 +23,23 @@ SCALING = ("app_server", "load_balancer")
 def fleet_plan(fleet: Mapping[str, Any], account: Mapping[str, Any], target: int = 50_000) -> dict[str, Any]:
     """Compare the fleet's variables with what the account holds.
 
-    :param fleet: as :func:`fleet.fleet_instances` takes it.
+    :param fleet: as :func:`firewalls.fleet_firewalls` takes it, with ``fleet_front_type``.
     :param account: as the module linode_fleet_info returns it.
     :param target: requests in flight to reach.
     :returns: ``tiers`` (rows with ``tier``, ``exists``, ``wanted``, ``max``, ``type``, ``each`` and ``monthly`` in
-        dollars), ``make``, ``beyond`` (names above count), ``monthly_now``, ``monthly_then``, ``requests_in_flight``,
-        ``binding``, ``add`` (for each tier what to add, with its cost), ``reached`` with that, and ``obstacle``, what
-        keeps the target out of reach, or nothing.
+        dollars), ``make`` and ``make_free`` (names), ``beyond`` (names above count), ``keep`` (a NodeBalancer that is
+        not wanted), ``monthly_now``, ``monthly_then``, ``requests_in_flight``, ``binding``, ``add`` (for each tier what
+        to add, with its cost), ``reached`` with that, and ``obstacle``, what keeps the target out of reach, or nothing.
     :raises FleetError: bad variables, or a type that the account does not sell.
     """
-    wanted = fleet_instances(fleet)
-    here = {host["label"]: host for host in account["instances"]}
-    make = [host["label"] for host in wanted if host["label"] not in here]
+    wanted = fleet_instances(fleet, account["placement_limit"])
+    here = {host["label"] for host in account["instances"]}
+    new = [host for host in wanted if host["label"] not in here]
     by_tier: dict[str, list[str]] = {}
     for host in account["instances"]:
         by_tier.setdefault(host["tier"], []).append(host["label"])
     rows = []
     for tier, value in fleet["fleet_tiers"].items():
-        size = price(account, value["type"], f"fleet_tiers.{tier}.type")
-        new = sum(label.startswith(f"{fleet['fleet_name']}-{tier}-") for label in make)
         now = sum(cost(account, host) for host in account["instances"] if host["tier"] == tier)
         rows.append(
             {
@@ -49,32 +48,67 @@ def fleet_plan(fleet: Mapping[str, Any], account: Mapping[str, Any], target: int
                 "wanted": value["count"],
                 "max": value.get("max", value["count"]),
                 "type": value["type"],
-                "each": size["monthly"],
-                "monthly": now + new * size["monthly"],
+                "each": price(account, value["type"], f"fleet_tiers.{tier}.type", value.get("backups", False)),
+                "monthly": now + sum(cost(account, host) for host in new if tier in host["tags"]),
             }
         )
+    front = front_row(fleet, account)
+    have, then = (front["each"] * front[count] if front else 0 for count in ("exists", "after"))
     now = sum(cost(account, host) for host in account["instances"])
     return {
-        "tiers": rows,
-        "make": make,
+        "tiers": [*rows, *([front] if front else [])],
+        "make": [*([f"NodeBalancer {fleet['fleet_name']}"] if then > have else []), *(host["label"] for host in new)],
+        "make_free": free_of_charge(fleet, wanted, account),
         "beyond": beyond_count(fleet, by_tier),
-        "monthly_now": now,
-        "monthly_then": now
-        + sum(price(account, host["type"], "type")["monthly"] for host in wanted if host["label"] in make),
+        "keep": f"NodeBalancer {fleet['fleet_name']}" if front and front["exists"] > front["wanted"] else "",
+        "monthly_now": now + have,
+        "monthly_then": now + sum(cost(account, host) for host in new) + then,
         **reach(fleet, account, target),
     }
 
 
-def price(account: Mapping[str, Any], type_id: str, what: str) -> Mapping[str, Any]:
+def front_row(fleet: Mapping[str, Any], account: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The row of the NodeBalancer, where there is one or is to be one; no run removes it."""
+    wanted, have = int(fleet["fleet_front"] == "nodebalancer"), account["front"].get("type")
+    kind = have or (fleet["fleet_front_type"] if wanted else None)
+    if kind is None:
+        return None
+    if kind not in account["nodebalancers"]:
+        raise FleetError(f"fleet_front_type is {kind}, which the account's price list does not have.")
+    each = account["nodebalancers"][kind]
+    row = {"tier": "front", "exists": int(have is not None), "wanted": wanted, "max": 1, "after": 1}
+    return {**row, "type": f"{kind} NodeBalancer", "each": each, "monthly": each}
+
+
+def free_of_charge(
+    fleet: Mapping[str, Any], wanted: Sequence[Mapping[str, Any]], account: Mapping[str, Any]
+) -> list[str]:
+    """What else would be made: the VPC, firewalls, placement groups."""
+    firewalls = {firewall["label"] for firewall in account["firewalls"]}
+    groups = dict.fromkeys(host["placement_group"] for host in wanted if host["placement_group"])
+    return [
+        *([] if account["vpc"] else [f"VPC {fleet['fleet_name']}"]),
+        *(f"firewall {row['label']}" for row in fleet_firewalls(fleet) if row["label"] not in firewalls),
+        *(f"placement group {label}" for label in groups if label not in account["placement_groups"]),
+    ]
+
+
+def size_of(account: Mapping[str, Any], type_id: str, what: str) -> Mapping[str, Any]:
     if type_id not in account["types"]:
         raise FleetError(f"{what} is {type_id}, which the account's price list does not have.")
-    return account["types"][type_id]
+    found: Mapping[str, Any] = account["types"][type_id]
+    return found
+
+
+def price(account: Mapping[str, Any], type_id: str, what: str, backups: bool) -> float:
+    """Dollars a month of one instance of a type."""
+    size = size_of(account, type_id, what)
+    return float(size["monthly"] + (size["backups"] if backups else 0))
 
 
 def cost(account: Mapping[str, Any], host: Mapping[str, Any]) -> float:
-    """Dollars a month of one instance that exists."""
-    size = price(account, host["type"], f"The type of {host['label']}")
-    return size["monthly"] + (size["backups"] if host["backups"] else 0)
+    """Dollars a month of one instance, ``label``, ``type`` and ``backups``."""
+    return price(account, host["type"], f"The type of {host['label']}", host["backups"])
 
 
 def limits(fleet: Mapping[str, Any], account: Mapping[str, Any], counts: Mapping[str, int]) -> tuple[int, str]:
@@ -82,13 +116,13 @@ def limits(fleet: Mapping[str, Any], account: Mapping[str, Any], counts: Mapping
     tiers = {
         tier: {
             "max": max(counts[tier], value.get("max", value["count"])),
-            "hosts": [price(account, value["type"], f"fleet_tiers.{tier}.type")] * counts[tier],
+            "hosts": [size_of(account, value["type"], f"fleet_tiers.{tier}.type")] * counts[tier],
         }
         for tier, value in fleet["fleet_tiers"].items()
     }
     result = capacity.plan({"target_concurrency": 1, "tiers": tiers})
     found = [(result["requests_in_flight"], result["binding"])]
-    if fleet.get("fleet_front") == "nodebalancer":
+    if fleet["fleet_front"] == "nodebalancer":
         kind = fleet["fleet_front_type"]
         found.append((NODEBALANCER_CONNECTIONS[kind], f"a {kind} NodeBalancer's concurrent connections"))
     return min(found)
@@ -120,7 +154,8 @@ def reach(fleet: Mapping[str, Any], account: Mapping[str, Any], target: int) -> 
             break
         counts |= more
         add = {tier: add.get(tier, 0) + (steps if tier in more else 0) for tier in {**add, **more}}
-    extra = {tier: price(account, fleet["fleet_tiers"][tier]["type"], "type")["monthly"] for tier in add}
+    tiers = fleet["fleet_tiers"]
+    extra = {tier: price(account, tiers[tier]["type"], "type", tiers[tier].get("backups", False)) for tier in add}
     return {
         "target_concurrency": target,
         "requests_in_flight": number,
@@ -148,9 +183,13 @@ def fleet_plan_lines(plan: Mapping[str, Any], vpc: Mapping[str, Any]) -> list[st
     lines = table([head, *rows, ("all", "", "", "", "", "", dollars(plan["monthly_then"]))])
     lines += ["", f"Costs {dollars(plan['monthly_now'])} a month now, {dollars(plan['monthly_then'])} then."]
     lines.append(f"Would make: {', '.join(plan['make']) or 'nothing'}.")
+    if plan["make_free"]:
+        lines.append(f"Free of charge: {', '.join(plan['make_free'])}.")
     if plan["beyond"]:
         names = ",".join(plan["beyond"])
         lines.append(f"More than wanted: {', '.join(plan['beyond'])}; kept, unless named: -e fleet_remove={names}")
+    if plan["keep"]:
+        lines.append(f"Kept, though fleet_front is none: {plan['keep']}. It is of no use then; delete it by hand.")
     if vpc.get("strangers"):
         lines.append(f"Not the fleet's, in its VPC {vpc['label']}: {', '.join(vpc['strangers'])}.")
     lines.append(f"Holds {plan['requests_in_flight']:,} requests in flight, of {plan['target_concurrency']:,} wanted.")

@@ -11,8 +11,8 @@ short_description: What a Linode account holds of a fleet, and what more of it w
 version_added: 1.0.0
 author: c50k.stack contributors (@c50k)
 description:
-  - Reads the instances that carry the fleet's tag and that of a tier, the fleet's VPC with the strangers in it, and the
-    account's price list for the fleet's region.
+  - Reads what carries the fleet's tag (instances, firewalls, its NodeBalancer), what has its labels (placement groups,
+    its VPC, with the strangers in it), and the account's price list for the fleet's region.
   - It only reads. The number of its calls does not grow with the number of hosts, but with pages of 500.
 extends_documentation_fragment: c50k.stack.linode
 options:
@@ -28,6 +28,12 @@ options:
     description: The region whose prices count.
     type: str
     required: true
+  gather:
+    description: What is read. The rest is not returned.
+    type: list
+    elements: str
+    choices: [instances, network, front, region, prices]
+    default: [instances, network, front, region, prices]
 seealso:
   - module: c50k.stack.linode_instances
   - module: c50k.stack.linode_vpc
@@ -44,7 +50,7 @@ EXAMPLES = r"""
 RETURN = r"""
 instances:
   description: The fleet's instances, by label.
-  returned: success
+  returned: with C(instances)
   type: list
   elements: dict
   contains:
@@ -68,31 +74,60 @@ instances:
       type: bool
 owned:
   description: The same instances as M(c50k.stack.linode_instances) takes them, C(label) and both C(tags).
-  returned: success
+  returned: with C(instances)
   type: list
   elements: dict
   sample: [{label: demo-app_server-1, tags: [demo, app_server]}]
 vpc:
-  description: C(label) and C(region) of the fleet's VPC, and C(strangers), the labels of instances in it that are not
-    the fleet's. Empty where there is no such VPC.
-  returned: success
+  description: C(label) and C(region) of the fleet's VPC, and C(strangers), the labels of instances and NodeBalancers in
+    it that are not the fleet's. Empty where there is no such VPC.
+  returned: with C(network)
   type: dict
   sample: {label: demo, region: de-fra-2, strangers: []}
+firewalls:
+  description: The firewalls that carry the fleet's tag, as M(c50k.stack.linode_firewalls) takes them.
+  returned: with C(network)
+  type: list
+  elements: dict
+  sample: [{label: demo-app_server, tags: [demo, app_server]}]
+placement_groups:
+  description: The labels of the fleet's placement groups.
+  returned: with C(network)
+  type: list
+  elements: str
+  sample: [demo-app_server]
+front:
+  description: The fleet's NodeBalancer, C(label), C(type), C(ipv4), and C(nodes), each with C(label), C(address),
+    C(mode) and C(status). Empty where there is none.
+  returned: with C(front)
+  type: dict
+  sample:
+    label: demo
+    type: premium
+    ipv4: 192.0.2.20
+    nodes: [{label: demo-load_balancer-1, address: "10.0.1.10:80", mode: accept, status: UP}]
+placement_limit:
+  description: Instances that a placement group of the region holds, 0 where the region has none.
+  returned: with C(region)
+  type: int
+  sample: 250
 types:
   description: What can be had, by the id of the type.
-  returned: success
+  returned: with C(prices)
   type: dict
   sample:
     g6-dedicated-4: {vcpus: 4, memory: 8192, monthly: 72.0, backups: 10.0}
 nodebalancers:
-  description: Dollars a month of a NodeBalancer, by the id of its type. Empty where the API does not say.
-  returned: success
+  description: Dollars a month of a NodeBalancer, by its type.
+  returned: with C(prices)
   type: dict
-  sample: {nodebalancer: 10.0}
+  sample: {common: 10.0, premium: 150.0}
 """
 
+import re
+
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.c50k.stack.plugins.module_utils.fleet import TIERS
+from ansible_collections.c50k.stack.plugins.module_utils.fleet import FRONT, TIERS
 from ansible_collections.c50k.stack.plugins.module_utils.linode import (
     ARGUMENT_SPEC,
     LinodeApi,
@@ -100,7 +135,11 @@ from ansible_collections.c50k.stack.plugins.module_utils.linode import (
     Row,
     client,
     instance_filter,
+    ipv4_of,
 )
+
+# The id under which the price of a NodeBalancer's type is listed.
+NODEBALANCERS = {"common": "nodebalancer", "premium": "nodebalancer-pr100"}
 
 
 def monthly(row: Row, region: str) -> float:
@@ -109,15 +148,69 @@ def monthly(row: Row, region: str) -> float:
     return float((there or [row["price"]])[0]["monthly"] or 0)
 
 
-def read(api: LinodeApi, fleet_name: str, tiers: list[str], region: str) -> Row:
-    """Everything of the fleet, in the shape that is returned."""
+def read_instances(api: LinodeApi, options: Row) -> Row:
     instances = []
-    for row in api.rows("/linode/instances", instance_filter([fleet_name])):
-        tier = next((name for name in tiers if name in row["tags"]), None)
+    for row in api.rows("/linode/instances", instance_filter([options["fleet_name"]])):
+        tier = next((name for name in options["tiers"] if name in row["tags"]), None)
         if tier:
             backups = bool((row.get("backups") or {}).get("enabled"))
             host = {name: row[name] for name in ("id", "label", "type", "region", "status")}
             instances.append({**host, "tier": tier, "backups": backups})
+    instances.sort(key=lambda host: host["label"])
+    owned = [{"label": host["label"], "tags": [options["fleet_name"], host["tier"]]} for host in instances]
+    return {"instances": instances, "owned": owned}
+
+
+def read_network(api: LinodeApi, options: Row) -> Row:
+    name = options["fleet_name"]
+    group = re.compile(rf"{re.escape(name)}-({'|'.join(map(re.escape, options['tiers']))})(-[0-9]+)?")
+    firewalls = [row for row in api.rows("/networking/firewalls") if name in row["tags"]]
+    return {
+        "vpc": read_vpc(api, name, options["tiers"]),
+        "firewalls": [{"label": row["label"], "tags": row["tags"]} for row in firewalls],
+        "placement_groups": [row["label"] for row in api.rows("/placement/groups") if group.fullmatch(row["label"])],
+    }
+
+
+def read_vpc(api: LinodeApi, label: str, tiers: list[str]) -> Row:
+    found = next(iter(api.rows("/vpcs", {"label": label})), None)
+    if found is None:
+        return {}
+    strangers = []
+    for kind, path in (("linodes", "/linode/instances"), ("nodebalancers", "/nodebalancers")):
+        held = {item["id"] for subnet in found["subnets"] for item in subnet.get(kind) or []}
+        for row in api.rows(path) if held else []:
+            if row["id"] in held and not is_own(row, label, tiers):
+                strangers.append(row["label"])
+    return {"label": label, "region": found["region"], "strangers": sorted(strangers)}
+
+
+def is_own(row: Row, fleet_name: str, tiers: list[str]) -> bool:
+    """Whether an instance or NodeBalancer carries the fleet's tag, and that of a tier or of the front."""
+    return fleet_name in row["tags"] and bool({*tiers, FRONT} & set(row["tags"]))
+
+
+def read_front(api: LinodeApi, options: Row) -> Row:
+    name = options["fleet_name"]
+    rows = [row for row in api.rows("/nodebalancers") if row["label"] == name and is_own(row, name, [])]
+    if not rows:
+        return {"front": {}}
+    path = f"/nodebalancers/{rows[0]['id']}/configs"
+    nodes = [node for config in api.rows(path) for node in api.rows(f"{path}/{config['id']}/nodes")]
+    shown = [{key: node[key] for key in ("label", "address", "mode", "status")} for node in nodes]
+    return {"front": {"label": name, "type": rows[0]["type"], "ipv4": ipv4_of(rows[0]), "nodes": shown}}
+
+
+def read_region(api: LinodeApi, options: Row) -> Row:
+    region = api.get(f"/regions/{options['region']}")
+    able = "Placement Group" in region["capabilities"]
+    limits = region.get("placement_group_limits") or {}
+    limit = limits.get("maximum_linodes_per_flexible_pg") or limits.get("maximum_linodes_per_pg")
+    return {"placement_limit": (limit or 0) if able else 0}
+
+
+def read_prices(api: LinodeApi, options: Row) -> Row:
+    region = options["region"]
     types = {
         row["id"]: {
             "vcpus": row["vcpus"],
@@ -127,33 +220,18 @@ def read(api: LinodeApi, fleet_name: str, tiers: list[str], region: str) -> Row:
         }
         for row in api.rows("/linode/types")
     }
-    instances.sort(key=lambda host: host["label"])
-    return {
-        "instances": instances,
-        "owned": [{"label": host["label"], "tags": [fleet_name, host["tier"]]} for host in instances],
-        "vpc": read_vpc(api, fleet_name, {host["id"] for host in instances}),
-        "types": types,
-        "nodebalancers": read_nodebalancers(api, region),
-    }
+    rows = {row["id"]: row for row in api.rows("/nodebalancers/types")}
+    nodebalancers = {name: monthly(rows[key], region) for name, key in NODEBALANCERS.items() if key in rows}
+    return {"types": types, "nodebalancers": nodebalancers}
 
 
-def read_vpc(api: LinodeApi, label: str, own: set[int]) -> Row:
-    found = next(iter(api.rows("/vpcs", {"label": label})), None)
-    if found is None:
-        return {}
-    held = {linode["id"] for subnet in found["subnets"] for linode in subnet.get("linodes") or []} - own
-    names = {row["id"]: row["label"] for row in api.rows("/linode/instances")} if held else {}
-    strangers = sorted(names.get(number, f"instance {number}") for number in held)
-    return {"label": label, "region": found["region"], "strangers": strangers}
-
-
-def read_nodebalancers(api: LinodeApi, region: str) -> dict[str, float]:
-    try:
-        return {row["id"]: monthly(row, region) for row in api.rows("/nodebalancers/types")}
-    except LinodeError as error:
-        if error.status != 404:
-            raise
-        return {}
+READ = {
+    "instances": read_instances,
+    "network": read_network,
+    "front": read_front,
+    "region": read_region,
+    "prices": read_prices,
+}
 
 
 def main() -> None:
@@ -163,17 +241,18 @@ def main() -> None:
             "fleet_name": {"type": "str", "required": True},
             "tiers": {"type": "list", "elements": "str"},
             "region": {"type": "str", "required": True},
+            "gather": {"type": "list", "elements": "str", "choices": list(READ), "default": list(READ)},
         },
         supports_check_mode=True,
     )
-    options = module.params
+    api, options = client(module), {**module.params, "tiers": module.params["tiers"] or list(TIERS)}
+    found: Row = {}
     try:
-        module.exit_json(
-            changed=False,
-            **read(client(module), options["fleet_name"], options["tiers"] or list(TIERS), options["region"]),
-        )
+        for name in options["gather"]:
+            found |= READ[name](api, options)
     except LinodeError as error:
         module.fail_json(msg=str(error))
+    module.exit_json(changed=False, **found)
 
 
 if __name__ == "__main__":

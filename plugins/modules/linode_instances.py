@@ -18,6 +18,8 @@ description:
   - Region, type, image and VPC address of an existing instance are compared, never changed. Where they differ, the
     module fails, names all differences, and changes nothing.
   - After an interrupted run, the next one completes what is missing.
+  - An instance whose interfaces lack O(instances[].firewall) gets it; one that lacks O(instances[].backups) is backed
+    up from then on.
   - New instances have the interface generation C(linode), with a public interface and, by O(instances[].vpc), one in a
     VPC.
 extends_documentation_fragment: c50k.stack.linode
@@ -63,6 +65,16 @@ options:
       vpc_address:
         description: The IPv4 address in the subnet. By default, Linode chooses one.
         type: str
+      firewall:
+        description: The label of the Cloud Firewall of all its interfaces, see M(c50k.stack.linode_firewalls).
+        type: str
+      placement_group:
+        description: The label of the placement group of a new instance, see M(c50k.stack.linode_placement_groups).
+        type: str
+      backups:
+        description: Whether it is backed up. Backups that there are, are never ended, as that deletes them.
+        type: bool
+        default: false
   state:
     description: V(absent) deletes the instances, with their disks. Of each, only label and tags are looked at.
     type: str
@@ -74,6 +86,8 @@ options:
     default: 600
 seealso:
   - module: c50k.stack.linode_vpc
+  - module: c50k.stack.linode_firewalls
+  - module: c50k.stack.linode_placement_groups
   - plugin: c50k.stack.linode
     plugin_type: inventory
 """
@@ -90,6 +104,7 @@ EXAMPLES = r"""
         authorized_keys: ["{{ lookup('ansible.builtin.file', '~/.ssh/id_ed25519.pub') }}"]
         vpc: demo
         vpc_address: 10.0.2.10
+        firewall: demo-app_server
       - label: demo-app_server-2
         tags: [demo, app_server]
         region: de-fra-2
@@ -98,6 +113,7 @@ EXAMPLES = r"""
         authorized_keys: ["{{ lookup('ansible.builtin.file', '~/.ssh/id_ed25519.pub') }}"]
         vpc: demo
         vpc_address: 10.0.2.11
+        firewall: demo-app_server
 
 - name: One of them is not needed any more
   c50k.stack.linode_instances:
@@ -122,6 +138,18 @@ tagged:
   sample: []
 booted:
   description: Labels of the instances that were down and are booted.
+  returned: always
+  type: list
+  elements: str
+  sample: []
+protected:
+  description: Labels of the instances whose interfaces got their firewall.
+  returned: always
+  type: list
+  elements: str
+  sample: []
+backed_up:
+  description: Labels of the instances that are backed up from now on.
   returned: always
   type: list
   elements: str
@@ -167,6 +195,7 @@ from ansible_collections.c50k.stack.plugins.module_utils.linode import (
     Row,
     client,
     instance_filter,
+    stranger,
     suggest,
 )
 
@@ -178,6 +207,7 @@ DOWN = ("offline", "stopped")
 LABEL = re.compile(r"(?!.*(--|__|\.\.))[A-Za-z0-9][A-Za-z0-9_.-]{1,62}[A-Za-z0-9]")
 TAG = re.compile(r"[A-Za-z0-9_.:/-]{3,50}")
 FIXED = ("region", "type", "image")
+CHANGES = ("created", "tagged", "booted", "protected", "backed_up", "deleted")
 RETURNED = ("id", "label", "status", "region", "type", "image", "tags", "ipv4", "ipv6")
 
 
@@ -192,11 +222,15 @@ class Account:
     :ivar instances: label to instance, for the whole account.
     :ivar vpcs: label to VPC.
     :ivar vpc_ips: rows of ``/vpcs/ips`` that are an instance's IPv4 address.
+    :ivar firewalls: label to Cloud Firewall.
+    :ivar placement_groups: label to placement group.
     """
 
     instances: dict[str, Row]
     vpcs: dict[str, Row] = field(default_factory=dict)
     vpc_ips: list[Row] = field(default_factory=list)
+    firewalls: dict[str, Row] = field(default_factory=dict)
+    placement_groups: dict[str, Row] = field(default_factory=dict)
 
 
 def check(instances: list[Row], state: str) -> list[str]:
@@ -243,16 +277,8 @@ def owner_tags(want: Row) -> list[str]:
     return want["tags"] if want["owner_tags"] is None else want["owner_tags"]
 
 
-def owned(want: Row, have: Row) -> bool:
-    return set(owner_tags(want)) <= set(have["tags"])
-
-
-def stranger(want: Row, have: Row) -> str:
-    return (
-        f"{want['label']} is the label of instance {have['id']}, which has the tags {', '.join(sorted(have['tags']))}"
-        f" and not all of {', '.join(owner_tags(want))}: it is taken for somebody else's; give yours another label, or"
-        " this one the tags"
-    )
+def foreign(want: Row, have: Row) -> str | None:
+    return stranger("instance", have, owner_tags(want))
 
 
 def pairs(instances: list[Row], account: Account) -> list[tuple[Row, Row]]:
@@ -264,8 +290,8 @@ def differences(instances: list[Row], account: Account) -> list[str]:
     """Where an existing instance is another than the wanted one in what this module never changes."""
     found = []
     for want, have in pairs(instances, account):
-        if not owned(want, have):
-            found.append(stranger(want, have))
+        if reason := foreign(want, have):
+            found.append(reason)
             continue
         for name in FIXED:
             # An instance whose image was deleted since has none.
@@ -285,14 +311,36 @@ def differences(instances: list[Row], account: Account) -> list[str]:
 
 
 def unavailable(api: LinodeApi, instances: list[Row]) -> list[str]:
-    """Regions, types and images that the API does not have."""
+    """Regions, types and images that the API does not have, and types that it does not have in the region."""
     wrong = []
     for name, path in (("region", "/regions"), ("type", "/linode/types"), ("image", "/images")):
         allowed = [row["id"] for row in api.rows(path)]
-        for value in sorted({want[name] for want in instances} - set(allowed)):
-            labels = ", ".join(want["label"] for want in instances if want[name] == value)
-            wrong.append(f"{name} of {labels} is {value}, which the API does not have: {suggest(value, allowed)}.")
+        for value, labels in wanted_by(instances, name):
+            if value not in allowed:
+                wrong.append(f"{name} of {labels} is {value}, which the API does not have: {suggest(value, allowed)}.")
+    for region in sorted({want["region"] for want in instances} if not wrong else ()):
+        rows = api.rows("/regions/availability", {"region": region})
+        sold_out = {row["plan"] for row in rows if row["region"] == region and not row["available"]}
+        for value, labels in wanted_by([want for want in instances if want["region"] == region], "type"):
+            if value in sold_out:
+                wrong.append(f"type of {labels} is {value}, which region {region} does not have at the moment.")
     return wrong
+
+
+def unmade(instances: list[Row], account: Account) -> list[str]:
+    """Firewalls and placement groups that have to be made first."""
+    return [
+        f"{name} of {labels} is {value}, which the account does not have: make it first."
+        for name, known in (("firewall", account.firewalls), ("placement_group", account.placement_groups))
+        for value, labels in wanted_by(instances, name)
+        if value not in known
+    ]
+
+
+def wanted_by(instances: list[Row], name: str) -> list[tuple[str, str]]:
+    """Each value that instances have for an option, with their labels."""
+    values = sorted({want[name] for want in instances if want[name]})
+    return [(value, ", ".join(want["label"] for want in instances if want[name] == value)) for value in values]
 
 
 def find_subnets(api: LinodeApi, instances: list[Row], account: Account, check_mode: bool) -> dict[str, Row]:
@@ -348,13 +396,17 @@ def check_address(want: Row, subnet: Row, account: Account) -> None:
             raise LinodeError(f"{option}, which {names.get(row['linode_id'], row['linode_id'])} has already.")
 
 
-def request_body(want: Row, subnet: Row | None) -> Row:
+def request_body(want: Row, subnet: Row | None, account: Account) -> Row:
     """What is posted to make the instance."""
-    interfaces: list[Row] = [{"public": {}}]
+    firewall = {"firewall_id": account.firewalls[want["firewall"]]["id"]} if want["firewall"] else {}
+    group = account.placement_groups[want["placement_group"]]["id"] if want["placement_group"] else None
+    interfaces: list[Row] = [{"public": {}, **firewall}]
     if subnet:
         address = {"address": want["vpc_address"] or "auto", "primary": True}
-        interfaces.append({"vpc": {"subnet_id": subnet["id"], "ipv4": {"addresses": [address]}}})
+        interfaces.append({"vpc": {"subnet_id": subnet["id"], "ipv4": {"addresses": [address]}}, **firewall})
     return {
+        **({"placement_group": {"id": group}} if group else {}),
+        **({"backups_enabled": True} if want["backups"] else {}),
         **{name: want[name] for name in ("label", *FIXED, "tags")},
         "authorized_keys": [key.strip() for key in want["authorized_keys"]],
         "booted": True,
@@ -363,7 +415,9 @@ def request_body(want: Row, subnet: Row | None) -> Row:
     }
 
 
-def create_all(api: LinodeApi, wanted: list[Row], subnets: dict[str, Row]) -> tuple[list[str], list[str]]:
+def create_all(
+    api: LinodeApi, wanted: list[Row], subnets: dict[str, Row], account: Account
+) -> tuple[list[str], list[str]]:
     """Make the instances side by side; return the labels of those made, and what went wrong with the others.
 
     After the first failure, no further one is begun: what stops one (a limit of the account) mostly stops all.
@@ -378,14 +432,15 @@ def create_all(api: LinodeApi, wanted: list[Row], subnets: dict[str, Row]) -> tu
     def find(want: Row) -> Row | None:
         rows = api.rows(PATH, {"label": want["label"]})
         have = next((row for row in rows if row["label"] == want["label"]), None)
-        if have and not owned(want, have):
-            raise LinodeError(stranger(want, have))
+        if have and (reason := foreign(want, have)):
+            raise LinodeError(reason)
         return have
 
     def create(want: Row) -> str | None:
         """None if it is made, else what went wrong; empty if it was not begun."""
         try:
-            api.create(PATH, request_body(want, subnets.get(want["label"])), lambda: find(want), before)
+            body = request_body(want, subnets.get(want["label"]), account)
+            api.create(PATH, body, lambda: find(want), before)
         except NotBegun:
             return ""
         except LinodeError as error:
@@ -459,7 +514,35 @@ def read_account(api: LinodeApi, instances: list[Row]) -> Account:
     if any(want["vpc"] for want in instances):
         account.vpcs = {row["label"]: row for row in api.rows("/vpcs")}
         account.vpc_ips = [row for row in api.rows("/vpcs/ips") if row.get("address") and row.get("linode_id")]
+    if any(want["firewall"] for want in instances):
+        account.firewalls = {row["label"]: row for row in api.rows("/networking/firewalls")}
+    if any(want["placement_group"] for want in instances):
+        account.placement_groups = {row["label"]: row for row in api.rows("/placement/groups")}
     return account
+
+
+def unprotected(existing: list[tuple[Row, Row]], account: Account) -> list[tuple[Row, Row]]:
+    """Those of the existing instances that have an interface without their firewall."""
+    found = []
+    for want, have in existing:
+        entities = account.firewalls.get(want["firewall"] or "", {}).get("entities", [])
+        covered = [item for item in entities if have["id"] in (item["id"], (item.get("parent_entity") or {}).get("id"))]
+        if want["firewall"] and not any(item["type"] == "linode" for item in covered):
+            if len(covered) < (2 if want["vpc"] else 1):
+                found.append((want, have))
+    return found
+
+
+def protect(api: LinodeApi, want: Row, have: Row, firewall: Row) -> None:
+    """Put the firewall before the instance, or before those of its interfaces that lack it."""
+    kind, numbers = "linode", [have["id"]]
+    if have.get("interface_generation") == "linode":
+        rows = api.get(f"{PATH}/{have['id']}/interfaces")["interfaces"]
+        kind, numbers = "linode_interface", [row["id"] for row in rows if not row.get("vlan")]
+    covered = {item["id"] for item in firewall["entities"] if item["type"] == kind}
+    for number in numbers:
+        if number not in covered:
+            api.post(f"/networking/firewalls/{firewall['id']}/devices", {"type": kind, "id": number})
 
 
 def present(module: AnsibleModule, api: LinodeApi, instances: list[Row], result: Row) -> None:
@@ -473,6 +556,7 @@ def present(module: AnsibleModule, api: LinodeApi, instances: list[Row], result:
         )
     missing = [want for want in instances if want["label"] not in account.instances]
     wrong = unavailable(api, missing) if missing else []
+    wrong += [] if module.check_mode else unmade(instances, account)
     if wrong:
         raise LinodeError(" ".join(wrong))
     subnets = find_subnets(api, missing, account, module.check_mode)
@@ -490,19 +574,29 @@ def present(module: AnsibleModule, api: LinodeApi, instances: list[Row], result:
     ]
     created = [want["label"] for want in missing]
     tagged = [have["label"] for _want, have in existing if have["id"] in tags]
+    open_ones = unprotected(existing, account)
+    to_back_up = [have for want, have in existing if want["backups"] and not have["backups"]["enabled"]]
     result["diff"] = {
         "before": view(have for _want, have in existing),
         "after": view([*after, *({**want, "status": "running"} for want in missing)]),
     }
     if module.check_mode:
         result.update(created=created, tagged=tagged, booted=down)
+        result["protected"] = [have["label"] for _want, have in open_ones]
+        result["backed_up"] = [have["label"] for have in to_back_up]
         result["instances"] = [shorten(have) for _want, have in existing]
         return
 
     for number, names in tags.items():
         api.put(f"{PATH}/{number}", {"tags": names})
     result["tagged"] = tagged
-    result["created"], wrong = create_all(api, missing, subnets)
+    for want, have in open_ones:
+        protect(api, want, have, account.firewalls[want["firewall"]])
+        result["protected"].append(have["label"])
+    for have in to_back_up:
+        api.post(f"{PATH}/{have['id']}/backups/enable", {})
+        result["backed_up"].append(have["label"])
+    result["created"], wrong = create_all(api, missing, subnets, account)
     module.log(f"{len(result['created'])} of {len(missing)} instances made")
     if wrong:
         raise LinodeError(
@@ -518,9 +612,9 @@ def present(module: AnsibleModule, api: LinodeApi, instances: list[Row], result:
 def absent(module: AnsibleModule, api: LinodeApi, instances: list[Row], result: Row) -> None:
     """Delete those that exist; result always says what is done so far."""
     existing = pairs(instances, Account({row["label"]: row for row in api.rows(PATH)}))
-    foreign = [stranger(want, have) for want, have in existing if not owned(want, have)]
-    if foreign:
-        raise LinodeError(f"{'; '.join(foreign)}. Nothing was deleted.")
+    strangers = [reason for want, have in existing if (reason := foreign(want, have))]
+    if strangers:
+        raise LinodeError(f"{'; '.join(strangers)}. Nothing was deleted.")
     result["diff"] = {"before": view(have for _want, have in existing), "after": {}}
 
     def delete(have: Row) -> str | None:
@@ -569,6 +663,9 @@ def main() -> None:
                     "vpc": {"type": "str"},
                     "subnet": {"type": "str"},
                     "vpc_address": {"type": "str"},
+                    "firewall": {"type": "str"},
+                    "placement_group": {"type": "str"},
+                    "backups": {"type": "bool", "default": False},
                 },
             },
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
@@ -578,7 +675,7 @@ def main() -> None:
     )
     api = client(module)
     instances, state = module.params["instances"], module.params["state"]
-    result: Row = {"created": [], "tagged": [], "booted": [], "deleted": [], "instances": []}
+    result: Row = {**{name: [] for name in CHANGES}, "instances": []}
     ensure = present if state == "present" else absent
     try:
         wrong = check(instances, state)
@@ -592,7 +689,7 @@ def main() -> None:
 
 
 def has_changes(result: Row) -> bool:
-    return any(result[name] for name in ("created", "tagged", "booted", "deleted"))
+    return any(result[name] for name in CHANGES)
 
 
 if __name__ == "__main__":

@@ -83,8 +83,8 @@ from ansible_collections.c50k.stack.plugins.module_utils.linode import (
     LinodeApi,
     LinodeError,
     Row,
+    check_capability,
     client,
-    suggest,
 )
 
 # The rest of 192.168.0.0/16 is Linode's, for private addresses.
@@ -111,17 +111,6 @@ def check_subnets(subnets: list[Row]) -> None:
             if network.overlaps(other):
                 raise LinodeError(f"{option}: it overlaps {other} of subnet {label}.")
         seen[subnet["label"]] = network
-
-
-def check_region(api: LinodeApi, region: str | None) -> None:
-    if not region:
-        raise LinodeError("region is not set, and is needed to make the VPC.")
-    able = {row["id"]: "VPCs" in row.get("capabilities", []) for row in api.rows("/regions")}
-    allowed = [name for name, has_vpcs in able.items() if has_vpcs]
-    if region not in able:
-        raise LinodeError(f"region is {region}, which the API does not have. With VPCs: {suggest(region, allowed)}.")
-    if not able[region]:
-        raise LinodeError(f"region is {region}, which has no VPCs. Regions that have: {suggest(region, allowed)}.")
 
 
 def find(api: LinodeApi, path: str, label: str) -> Row | None:
@@ -162,7 +151,9 @@ def present(api: LinodeApi, options: Row, check_mode: bool) -> Row:
     body = {"label": label, "region": region, "description": description or ""}
     after = view({**(vpc or body), **({} if description is None else {"description": description})}, subnets + missing)
     if vpc is None:
-        check_region(api, region)
+        if not region:
+            raise LinodeError("region is not set, and is needed to make the VPC.")
+        check_capability(api, region, "VPCs")
     if before == after or check_mode:
         return {"changed": before != after, "vpc": after, "diff": {"before": before, "after": after}}
 

@@ -37,6 +37,7 @@ def test_good_input_passes():
         ({"load_balancer_bind": "eth0"}, "load_balancer_bind is 'eth0'"),
         ({"load_balancer_port": 8404}, "load_balancer_port is 8404"),
         ({"load_balancer_port": "0"}, "load_balancer_port is 0"),
+        ({"load_balancer_proxy_cidrs": ["10.0.0.252"]}, "load_balancer_proxy_cidrs is ['10.0.0.252']"),
         ({"load_balancer_check_path": "/a b"}, "load_balancer_check_path is '/a b'"),
         ({"load_balancer_timeout_client": 0}, "load_balancer_timeout_connect, _client and _server are 3, 0"),
         ({"load_balancer_maxconn": 9951}, "load_balancer_maxconn (9951) needs 20002 files"),
@@ -46,6 +47,16 @@ def test_bad_input_is_named(given, said):
     messages = problems("load_balancer", **(GIVEN | given))
     assert len(messages) == 1
     assert said in messages[0]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_clients_address_comes_from_the_nodebalancer_and_nobody_else(engine):
+    behind = config(engine, load_balancer_proxy_cidrs=["10.0.0.252/30"])
+    wanted = {
+        "haproxy": ["tcp-request connection expect-proxy layer4 if { src 10.0.0.252/30 }"],
+        "nginx": [" proxy_protocol;", "set_real_ip_from 10.0.0.252/30;", "real_ip_header proxy_protocol;"],
+    }
+    assert all(line in behind and line not in config(engine) for line in wanted[engine])
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -86,6 +86,7 @@ class Account:
             "specs": {"vcpus": 1, "memory": 1024},
             "placement_group": None,
             "interface_generation": "linode",
+            "backups": {"enabled": False},
         } | values
         self.instances.append(row)
         return row
@@ -122,6 +123,7 @@ class Account:
             "/regions": [{"id": name, "capabilities": able} for name, able in self.regions.items()],
             "/linode/types": [{"id": name} for name in self.types],
             "/images": [{"id": name} for name in self.images],
+            "/regions/availability": [],
         }
         if method == "GET" and path in lists:
             return list(lists[path])

@@ -52,12 +52,18 @@ def test_instances_are_listed_by_tier_and_number() -> None:
         "authorized_keys": [],
         "vpc": "demo",
         "vpc_address": "10.0.2.11",
+        "firewall": "demo-app_server",
+        "placement_group": None,
+        "backups": False,
     }
 
 
-def test_the_ceiling_is_every_instance_there_may_ever_be() -> None:
-    labels = [instance["label"] for instance in FILTERS["fleet_instances"]({**FLEET, **with_tier(max=12)}, True)]
-    assert labels == [f"demo-app_server-{number}" for number in range(1, 13)]
+def test_hosts_of_a_tier_share_placement_groups_of_the_regions_size() -> None:
+    instances = FILTERS["fleet_instances"]({**FLEET, **with_tier(count=6)}, 5)
+    groups = [instance["placement_group"] for instance in instances]
+    assert groups == ["demo-app_server"] * 5 + ["demo-app_server-2"]
+    grown = FILTERS["fleet_instances"]({**FLEET, **with_tier(count=6)}, 250)
+    assert {instance["placement_group"] for instance in grown} == {"demo-app_server"}
 
 
 def test_a_right_fleet_has_no_problems() -> None:
@@ -90,17 +96,17 @@ def test_tier_networks_are_fixed() -> None:
     }
 
 
-@pytest.mark.parametrize("name", ["abc", "Demo-2", "a" * 46])
+@pytest.mark.parametrize("name", ["abc", "Demo-2", "a" * 18])
 def test_good_names(name: str) -> None:
     assert fleet_problems({"fleet_name": name}) == []
 
 
 @pytest.mark.parametrize(
-    "name", ["ab", "a" * 47, "a b", "a,b", "a_b", "a.b", "a--b", "-ab", "ab-", "ünï", "abc\n", "", None, 123]
+    "name", ["ab", "a" * 19, "a b", "a,b", "a_b", "a.b", "a--b", "-ab", "ab-", "ünï", "abc\n", "", None, 123]
 )
 def test_bad_names(name: object) -> None:
     (message,) = fleet_problems({"fleet_name": name})
-    assert message.startswith(f"fleet_name is {name!r}: it must have 3 to 46 letters, digits and single dashes")
+    assert message.startswith(f"fleet_name is {name!r}: it must have 3 to 18 letters, digits and single dashes")
 
 
 @pytest.mark.parametrize(
@@ -123,8 +129,11 @@ def test_bad_names(name: object) -> None:
             {"fleet_tiers": {"cache": {}}},
             "fleet_tiers has the tier 'cache': known are load_balancer, app_server, postgres, redis.",
         ),
-        ({"fleet_tiers": {"redis": 2}}, "fleet_tiers.redis is 2: it must be a dictionary with count, max, type."),
-        (with_tier(cuont=2), "fleet_tiers.app_server has the key 'cuont': known are count, max, type."),
+        (
+            {"fleet_tiers": {"redis": 2}},
+            "fleet_tiers.redis is 2: it must be a dictionary with count, max, type, backups.",
+        ),
+        (with_tier(cuont=2), "fleet_tiers.app_server has the key 'cuont': known are count, max, type, backups."),
         (
             with_tier(type="dedicated 4"),
             "fleet_tiers.app_server.type is 'dedicated 4': it must be the id of a Linode type, such as g6-dedicated-4.",

@@ -15,6 +15,13 @@ FLEET = {
         "app_server": {"count": 2, "max": 10, "type": LARGE},
         "redis": {"count": 1, "type": SMALL},
     },
+    "fleet_admin_cidrs": ["192.0.2.7/32"],
+    "fleet_front": "none",
+    "ports": {
+        "load_balancer": {"load_balancer_port": 80},
+        "app_server": {"app_server_port": 8000},
+        "redis": {"redis_port": 6379},
+    },
 }
 TYPES = {
     SMALL: {"vcpus": 1, "memory": 1024, "monthly": 5.0, "backups": 2.0},
@@ -28,7 +35,9 @@ def account(*hosts, **change):
         {"label": f"demo-{tier}-{number}", "tier": tier, "type": size, "backups": backups}
         for tier, number, size, backups in hosts
     ]
-    return {"instances": instances, "vpc": {}, "types": TYPES, "nodebalancers": {}} | change
+    empty = {"vpc": {}, "firewalls": [], "placement_groups": [], "placement_limit": 5, "front": {}}
+    nodebalancers = {"common": 10.0, "premium": 150.0}
+    return {"instances": instances, **empty, "types": TYPES, "nodebalancers": nodebalancers} | change
 
 
 def test_an_empty_account():
@@ -42,6 +51,38 @@ def test_an_empty_account():
         ("app_server", 0, 2, 144),
         ("redis", 0, 1, 5),
     ]
+
+
+def test_what_is_free_of_charge_is_named_until_it_is_there():
+    tiers = ("load_balancer", "app_server", "redis")
+    assert fleet_plan(FLEET, account())["make_free"] == [
+        "VPC demo",
+        *(f"firewall demo-{tier}" for tier in tiers),
+        *(f"placement group demo-{tier}" for tier in tiers),
+    ]
+    there = account(
+        vpc={"label": "demo", "strangers": []},
+        firewalls=[{"label": f"demo-{tier}"} for tier in tiers],
+        placement_groups=[f"demo-{tier}" for tier in tiers],
+    )
+    assert fleet_plan(FLEET, there)["make_free"] == []
+    assert not any("placement" in name for name in fleet_plan(FLEET, account(placement_limit=0))["make_free"])
+
+
+def test_a_nodebalancer_and_backups_have_their_price():
+    tiers = {"redis": {"count": 2, "type": SMALL, "backups": True}}
+    wanted = {**FLEET, "fleet_tiers": tiers, "fleet_front": "nodebalancer", "fleet_front_type": "premium"}
+    plan = fleet_plan(wanted, account())
+    assert plan["make"][0] == "NodeBalancer demo"
+    assert (plan["monthly_now"], plan["monthly_then"]) == (0, 150 + 2 * (5 + 2))
+    assert fleet_plan_lines(plan, {})[2].split() == ["front", "0", "1", "1", *"premium NodeBalancer $150 $150".split()]
+    there = fleet_plan({**wanted, "fleet_front": "none"}, account(front={"type": "common"}))
+    assert (there["monthly_now"], there["keep"], "NodeBalancer demo" in there["make"]) == (
+        10,
+        "NodeBalancer demo",
+        False,
+    )
+    assert "Kept, though fleet_front is none: NodeBalancer demo." in "\n".join(fleet_plan_lines(there, {}))
 
 
 def test_what_exists_counts_as_it_is():

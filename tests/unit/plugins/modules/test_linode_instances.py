@@ -6,6 +6,7 @@ from __future__ import annotations
 import pytest
 from ansible_collections.c50k.stack.plugins.module_utils import linode
 from ansible_collections.c50k.stack.plugins.modules import linode_instances
+from ansible_collections.c50k.stack.plugins.modules.linode_instances import Account as LinodeAccount
 from ansible_collections.c50k.stack.plugins.modules.linode_instances import check, request_body
 from ansible_collections.c50k.stack.tests.unit.plugins.linode_account import Account, Fault, run, serve
 
@@ -27,7 +28,8 @@ def want(number=1, **values):
 
 def parsed(**values):
     """An instance as the module gets it, with every suboption."""
-    return {"owner_tags": None, "subnet": None, **want(**values)}
+    unset = ("owner_tags", "subnet", "firewall", "placement_group")
+    return {**dict.fromkeys(unset), "backups": False, **want(**values)}
 
 
 @pytest.fixture
@@ -80,17 +82,24 @@ def test_made_side_by_side_awaited_together_then_left_alone(account, fleet):
 
 
 def test_request_is_explicit_about_interfaces():
-    body = request_body(parsed(), {"id": 7})
+    body = request_body(parsed(), {"id": 7}, LinodeAccount({}))
     assert body["interface_generation"] == "linode"
     assert body["interfaces"] == [
         {"public": {}},
         {"vpc": {"subnet_id": 7, "ipv4": {"addresses": [{"address": "10.0.2.10", "primary": True}]}}},
     ]
     assert body["authorized_keys"] == ["ssh-ed25519 AAAA"]
-    assert request_body(parsed(vpc_address=None), {"id": 7})["interfaces"][1]["vpc"]["ipv4"]["addresses"] == [
-        {"address": "auto", "primary": True}
-    ]
-    assert request_body(parsed(), None)["interfaces"] == [{"public": {}}]
+    assert not {"placement_group", "backups_enabled"} & set(body)
+    anywhere = request_body(parsed(vpc_address=None), {"id": 7}, LinodeAccount({}))
+    assert anywhere["interfaces"][1]["vpc"]["ipv4"]["addresses"] == [{"address": "auto", "primary": True}]
+    assert request_body(parsed(), None, LinodeAccount({}))["interfaces"] == [{"public": {}}]
+
+
+def test_a_new_instance_is_never_without_its_firewall_and_group():
+    account = LinodeAccount({}, firewalls={"demo-app": {"id": 3}}, placement_groups={"demo-app": {"id": 4}})
+    body = request_body(parsed(firewall="demo-app", placement_group="demo-app", backups=True), {"id": 7}, account)
+    assert [interface["firewall_id"] for interface in body["interfaces"]] == [3, 3]
+    assert (body["placement_group"], body["backups_enabled"]) == ({"id": 4}, True)
 
 
 def test_check_mode_on_an_empty_account_says_what_would_be_made(empty, fleet):

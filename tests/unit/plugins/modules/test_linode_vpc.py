@@ -77,8 +77,8 @@ def test_lost_answers_make_no_twin(account, vpc, status, done):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"region": "us-east"}, "region is us-east, which has no VPCs. Regions that have: de-fra-2"),
-        ({"region": "de-fra2"}, "region is de-fra2, which the API does not have. With VPCs: de-fra-2"),
+        ({"region": "us-east"}, "region is us-east, which does not offer VPCs. Regions that do: de-fra-2"),
+        ({"region": "de-fra2"}, "region is de-fra2, which the API does not have. Near to it: de-fra-2"),
         ({"region": None}, "region is not set"),
         ({"api_token": ""}, "LINODE_TOKEN"),
         ({"api_token": "wrong"}, "refuses the token"),

@@ -20,9 +20,16 @@ options:
   path:
     description:
       - The file to lock. It is there only while it is locked. A missing folder is made, for its owner alone.
-      - Runs on other control nodes are kept out only if the file is on a filesystem that they share.
     type: path
     required: true
+  hosts:
+    description:
+      - Hosts of the fleet, always in the same order. The first of three that can be reached by SSH keeps a second lock,
+        against runs on other control nodes. It ends at most 30 seconds after this run, also when the network fails.
+      - Without a host that can be reached, as on a first run, runs on this control node alone are kept out.
+    type: list
+    elements: str
+    default: []
 attributes:
   action:
     description: It is an action plugin, and runs on the control node.
@@ -39,6 +46,7 @@ EXAMPLES = r"""
 - name: Let nobody else work on this fleet
   c50k.stack.fleet_lock:
     path: "{{ fleet_secrets_dir }}/lock"
+    hosts: "{{ groups['fleet'] | sort }}"
   run_once: true
 """
 

@@ -6,6 +6,9 @@
 
 ``acquire`` starts this file as a program, the holder. It keeps the lock until the process it is for has ended, however
 that ends. The locked file says in JSON whose it is, and goes with the lock.
+
+A file on one control node keeps out the runs of that node alone. So the holder locks a second file, on the first host
+of the fleet that lets it in, over an SSH connection that lasts as long as the lock.
 """
 
 from __future__ import annotations
@@ -14,15 +17,39 @@ import fcntl
 import json
 import os
 import select
+import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 ANSWER_TIMEOUT = 10
 HELD = b"held\n"
 TAKEN = 3
+
+REMOTE_PATH = "/run/lock/c50k-fleet"
+SSH_TIMEOUT = 10
+# The host frees its lock after so many seconds without a sign of life, each of which costs one line.
+SILENCE = 30
+SIGN_OF_LIFE = 10
+REMOTE = f"""
+exec 9<>"$1" || exit 1
+flock -n 9 || {{ cat "$1"; exit {TAKEN}; }}
+printf %s "$2" >"$1"
+echo held
+while read -r -t {SILENCE} _; do :; done
+: >"$1"
+"""
+
+
+class Taken(Exception):
+    """A host keeps the lock for another run; ``owner`` is that run's, in JSON."""
+
+    def __init__(self, owner: bytes) -> None:
+        super().__init__()
+        self.owner = owner
 
 
 def is_file(descriptor: int, path: str) -> bool:
@@ -46,35 +73,71 @@ def lock_file(path: str) -> int | None:
         os.close(descriptor)
 
 
-def wait_for_end(pid: int) -> None:
-    """Return when the process *pid* has ended."""
+def has_ended(pid: int, seconds: float) -> bool:
+    """Whether the process *pid* ends within so many seconds."""
     try:
-        select.select([os.pidfd_open(pid)], [], [])
-        return
+        return bool(select.select([os.pidfd_open(pid)], [], [], seconds)[0])
     except ProcessLookupError:
-        return
+        return True
     except (AttributeError, OSError):  # macOS, or a kernel without it
         pass
-    while True:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
         try:
             os.kill(pid, 0)
         except ProcessLookupError:
-            return
+            return True
         time.sleep(1)
+    return False
 
 
-def hold(path: str, owner: str) -> None:
-    """The holder: lock *path*, say so, and keep the lock until the process of *owner* has ended."""
+def lock_on_host(login: Sequence[str], owner: str) -> subprocess.Popen[bytes] | None:
+    """Lock the file of the fleet on a host, until the process that is returned ends; None when it cannot be reached.
+
+    *login* are the words of a command that runs another one there. Raises Taken when it is locked already.
+    """
+    command = f"exec bash -c {shlex.quote(REMOTE)} lock {REMOTE_PATH} {shlex.quote(owner)}"
+    remote = subprocess.Popen(
+        [*login, command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    assert remote.stdout is not None
+    answered = select.select([remote.stdout], [], [], SSH_TIMEOUT)[0]
+    said = remote.stdout.readline() if answered else b""
+    if said == HELD:
+        return remote
+    if not answered:
+        remote.kill()
+    if remote.wait() == TAKEN:
+        raise Taken(said)
+    return None
+
+
+def hold(path: str, owner: str, *logins: str) -> None:
+    """The holder: lock *path*, and a host's file, say so, and keep both until the process of *owner* has ended.
+
+    *logins* are JSON lists, see :func:`lock_on_host`; the first that works is enough.
+    """
     descriptor = lock_file(path)
     if descriptor is None:
         sys.exit(TAKEN)
     os.truncate(descriptor, 0)
     os.write(descriptor, owner.encode())
+    try:
+        locked = (lock_on_host(json.loads(login), owner) for login in logins)
+        remote = next(filter(None, locked), None)
+    except Taken as taken:
+        os.unlink(path)
+        os.write(sys.stdout.fileno(), taken.owner)
+        sys.exit(TAKEN)
     os.write(sys.stdout.fileno(), HELD)
     nowhere = os.open(os.devnull, os.O_RDWR)
     for stream in (sys.stdout, sys.stderr):
         os.dup2(nowhere, stream.fileno())
-    wait_for_end(json.loads(owner)["pid"])
+    while not has_ended(json.loads(owner)["pid"], SIGN_OF_LIFE):
+        try:
+            os.write(remote.stdin.fileno(), b"\n") if remote and remote.stdin else None
+        except BrokenPipeError:  # the host is gone; what is locked here stays locked
+            remote = None
     if is_file(descriptor, path):
         os.unlink(path)
 
@@ -91,16 +154,17 @@ def read_owner(path: Path) -> dict[str, Any]:
     return {}
 
 
-def acquire(path: Path, owner: dict[str, Any]) -> dict[str, Any] | None:
-    """Lock the file at *path* until the process ``owner["pid"]`` has ended.
+def acquire(path: Path, owner: dict[str, Any], logins: Sequence[Sequence[str]] = ()) -> dict[str, Any] | None:
+    """Lock the file at *path*, and one on a host, until the process ``owner["pid"]`` has ended.
 
     None when that is done; the other owner when it is locked already. OSError when there can be no such file or holder.
+    *logins* are commands that run another one on a host of the fleet; the first that can be reached keeps the lock.
     """
     path = path.absolute()
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     answers, answer = os.pipe()
     holder = subprocess.Popen(
-        [sys.executable, "-I", __file__, str(path), json.dumps(owner)],
+        [sys.executable, "-I", __file__, str(path), json.dumps(owner), *map(json.dumps, logins)],
         cwd="/",
         stdin=subprocess.DEVNULL,
         stdout=answer,
@@ -109,14 +173,15 @@ def acquire(path: Path, owner: dict[str, Any]) -> dict[str, Any] | None:
     )
     os.close(answer)
     with open(answers, "rb") as said:
-        answered = select.select([said], [], [], ANSWER_TIMEOUT)[0]
-        if answered and said.readline() == HELD:
+        answered = select.select([said], [], [], ANSWER_TIMEOUT + SSH_TIMEOUT * len(logins))[0]
+        first = said.readline() if answered else b""
+        if first == HELD:
             return None
         if not answered:
             holder.kill()
-        error = said.read().decode()
+        error = (first + said.read()).decode()
     if holder.wait() == TAKEN:
-        return read_owner(path)
+        return dict(json.loads(error)) if error else read_owner(path)
     last = error.strip().splitlines()[-1:] or [f"no answer in {ANSWER_TIMEOUT} seconds"]
     raise OSError(f"the process that keeps the lock has failed: {last[0]}")
 

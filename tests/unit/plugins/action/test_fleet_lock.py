@@ -136,6 +136,26 @@ def test_of_many_at_once_one_has_it(fleet: Fleet) -> None:
             owner.wait()
 
 
+def test_runs_on_two_control_nodes_meet_on_a_host(fleet: Fleet) -> None:
+    """Each has a file of its own; a shell of this machine is the login on the host, false that of one that is off."""
+    host, off = ["bash", "-c"], ["false"]
+    nodes = [fleet.folder / node / "lock" for node in ("one", "two")]
+    first, second = [subprocess.Popen(["sleep", "60"]) for _number in range(2)]
+    try:
+        mine = {"pid": first.pid, "host": "one"}
+        assert acquire(nodes[0], mine, [off, host]) is None
+        assert acquire(nodes[1], {"pid": second.pid, "host": "two"}, [host]) == mine
+        assert not nodes[1].exists(), "the refused one keeps nothing"
+        first.kill()
+        first.wait()
+        wait_until(lambda: not nodes[0].exists(), "the first has ended", 15)
+        wait_until(lambda: acquire(nodes[1], {"pid": second.pid, "host": "two"}, [host]) is None, "the host is free")
+    finally:
+        for owner in (first, second):
+            owner.kill()
+            owner.wait()
+
+
 def test_an_owner_that_has_ended_already_leaves_nothing(fleet: Fleet) -> None:
     owner = subprocess.Popen(["true"])
     owner.wait()

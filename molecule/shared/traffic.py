@@ -48,8 +48,9 @@ class Kind:
 class Client:
     """Sends until told to stop. ``kinds`` counts."""
 
-    def __init__(self, url: str, get: str, post: str, body: str, websocket: str) -> None:
+    def __init__(self, url: str, get: str, post: str, body: str, websocket: str, websocket_seconds: float) -> None:
         self._url = url
+        self._websocket_seconds = websocket_seconds
         self._get, self._post, self._body, self._websocket = get, post, body, websocket
         self._start = time.monotonic()
         self._ended = asyncio.Event()
@@ -106,7 +107,8 @@ class Client:
         while not self._ended.is_set():
             try:
                 async with websockets.asyncio.client.connect(url, open_timeout=TIMEOUT, proxy=None) as socket:
-                    while not self._ended.is_set():
+                    until = time.monotonic() + self._websocket_seconds
+                    while not self._ended.is_set() and time.monotonic() < until:
                         number += 1
                         await socket.send(str(number))
                         said = await asyncio.wait_for(socket.recv(), TIMEOUT)
@@ -131,8 +133,9 @@ async def main() -> None:
     parser.add_argument("--post", default="", help="path of a POST")
     parser.add_argument("--body", default="{}")
     parser.add_argument("--websocket", default="", help="path of a WebSocket that echoes")
+    parser.add_argument("--websocket-seconds", type=float, default=LIMIT, help="how long the client keeps one open")
     arguments = parser.parse_args()
-    client = Client(arguments.url, arguments.get, arguments.post, arguments.body, arguments.websocket)
+    client = Client(**vars(arguments))
     loop = asyncio.get_running_loop()
     loop.call_later(LIMIT, client.end)
 

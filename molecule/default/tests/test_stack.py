@@ -55,13 +55,6 @@ def test_the_seeds_health_check_is_answered(client: httpx.Client) -> None:
     assert client.get("/readyz").json()["status"] == "ok"
 
 
-def test_nothing_but_the_front_door_answers_on_public_addresses(fleet: Fleet) -> None:
-    for tier, port in (("app_server", 8000), ("postgres", 5432), ("redis", 6379)):
-        address = fleet.hostvars[fleet.names(tier)[0]]["ansible_host"]
-        with pytest.raises(httpx.ConnectError):
-            httpx.get(f"http://{address}:{port}/", timeout=2)
-
-
 def test_no_secret_is_in_an_argument_list_or_a_readable_file(fleet: Fleet) -> None:
     host = fleet.tier("app_server")[0]
     secret = host.check_output("cat /etc/app/current/credentials/database_password")

@@ -11,18 +11,19 @@ from typing import Any
 import httpx
 import pytest
 import yaml
-from conftest import PROJECT, SECRETS, Fleet, play, read_fleet
+from conftest import PROJECT, SECRETS, Fleet, account, play, read_fleet
 
 sys.path.insert(0, str(PROJECT / "molecule/shared"))
 from traffic import Traffic
 
-TRAFFIC = ("--get", "/", "--post", "/", "--websocket", "/ws")
+# A load balancer that leaves waits for open WebSockets as long as load_balancer_drain_timeout says, 6 seconds here.
+TRAFFIC = ("--get", "/", "--post", "/", "--websocket", "/ws", "--websocket-seconds", "4")
 TYPE = "g6-nanode-1"
 
 
-def tiers(app_server: int, postgres: int = 2) -> dict[str, Any]:
+def tiers(app_server: int, postgres: int = 2, load_balancer: int = 1) -> dict[str, Any]:
     """Return fleet_tiers with so many hosts."""
-    counts = {"load_balancer": (1, 2), "app_server": (app_server, 4), "postgres": (postgres, 3)}
+    counts = {"load_balancer": (load_balancer, 2), "app_server": (app_server, 4), "postgres": (postgres, 3)}
     return {tier: {"count": count, "max": most, "type": TYPE} for tier, (count, most) in counts.items()}
 
 
@@ -47,12 +48,27 @@ def serving(fleet: Fleet) -> set[str]:
     return set(re.findall(r"^    server (\S+)", config, re.MULTILINE))
 
 
+def nodes() -> dict[str, str]:
+    """Return the NodeBalancer's nodes, and how they are."""
+    (found,) = [row["id"] for row in account("GET", "/nodebalancers")["data"] if row["label"] == "mol-scale"]
+    (config,) = [row["id"] for row in account("GET", f"/nodebalancers/{found}/configs")["data"]]
+    rows = account("GET", f"/nodebalancers/{found}/configs/{config}/nodes")["data"]
+    return {row["label"]: row["status"] for row in rows}
+
+
+def test_the_clients_address_survives(fleet: Fleet) -> None:
+    """Past the NodeBalancer and the load balancer; nobody else may claim one."""
+    seen = httpx.get(fleet.front_door, headers={"X-Forwarded-For": "192.0.2.99"}, timeout=5).json()
+    assert seen["client"] == seen["headers"]["x-forwarded-for"] == "198.51.100.254", "this machine"
+
+
 def test_out(fleet: Fleet) -> None:
     with Traffic(fleet.front_door, *TRAFFIC) as traffic:
-        run = play("site", fleet_tiers=tiers(app_server=3))
+        run = play("site", fleet_tiers=tiers(app_server=3, load_balancer=2))
     assert run.returncode == 0, run.stdout
     traffic.check()
     assert heard(fleet) == set(app(1, 2, 3))
+    assert nodes() == {"mol-scale-load_balancer-1": "UP", "mol-scale-load_balancer-2": "UP"}
     changes = changed(run.stdout)
     quiet = {*app(1, 2), "mol-scale-postgres-1", "mol-scale-postgres-2"}
     assert {host: changes[host] for host in quiet} == dict.fromkeys(quiet, 0)
@@ -60,11 +76,12 @@ def test_out(fleet: Fleet) -> None:
 
 
 def test_a_lower_count_names_and_keeps(fleet: Fleet) -> None:
-    run = play("site", fleet_tiers=tiers(app_server=2, postgres=1))
+    run = play("site", fleet_tiers=tiers(app_server=2, postgres=1, load_balancer=1))
     assert run.returncode == 0, run.stdout
     said = " ".join(run.stdout.split())
-    assert "More than fleet_tiers asks for: mol-scale-app_server-3, mol-scale-postgres-2" in said
-    assert "-e fleet_remove=mol-scale-app_server-3,mol-scale-postgres-2" in said
+    beyond = ["mol-scale-app_server-3", "mol-scale-postgres-2", "mol-scale-load_balancer-2"]
+    assert f"More than fleet_tiers asks for: {', '.join(beyond)}" in said
+    assert f"-e fleet_remove={','.join(beyond)}" in said
     assert set(changed(run.stdout).values()) == {0}
     assert serving(fleet) == set(app(1, 2, 3))
 
@@ -73,7 +90,11 @@ REFUSED = {
     "a stranger": (["web-1"], tiers(2), "fleet_remove names web-1: its hosts are mol-scale-TIER-N"),
     "within count": (app(2, 3), tiers(2), "fleet_tiers.app_server.count is 2, so the next run would make it again"),
     "not the highest": (app(2), tiers(1), "fleet_remove names mol-scale-app_server-2 and not mol-scale-app_server-3"),
-    "all of a tier": (["mol-scale-load_balancer-1"], tiers(2), "the tier load_balancer has no host left"),
+    "all of a tier": (
+        ["mol-scale-load_balancer-1", "mol-scale-load_balancer-2"],
+        tiers(2),
+        "the tier load_balancer has no host left",
+    ),
 }
 
 
@@ -105,7 +126,8 @@ def test_without_a_cloud(fleet: Fleet, tmp_path: Path) -> None:
 
     def write() -> None:
         children = {tier: {"hosts": names} for tier, names in hosts.items()}
-        variables = {"load_balancer_drain_timeout": 2, "app_server_module": "service:app", "app_server_stop_timeout": 5}
+        variables = {"load_balancer_drain_timeout": 6, "app_server_module": "service:app", "app_server_stop_timeout": 5}
+        variables |= {"load_balancer_proxy_cidrs": ["10.0.0.252/30"]}
         variables |= {"app_server_source": str(PROJECT / "molecule/shared/service"), "stack_secrets_dir": str(SECRETS)}
         static.write_text(yaml.safe_dump({"all": {"children": {"fleet": {"children": children}}, "vars": variables}}))
 
@@ -128,7 +150,7 @@ def test_without_a_cloud(fleet: Fleet, tmp_path: Path) -> None:
 
 
 def test_in(fleet: Fleet) -> None:
-    gone = ["mol-scale-app_server-3", "mol-scale-postgres-2"]
+    gone = ["mol-scale-app_server-3", "mol-scale-postgres-2", "mol-scale-load_balancer-2"]
     with Traffic(fleet.front_door, *TRAFFIC) as traffic:
         run = play("site", fleet_tiers=tiers(app_server=2, postgres=1), fleet_remove=",".join(gone))
     assert run.returncode == 0, run.stdout
@@ -136,11 +158,14 @@ def test_in(fleet: Fleet) -> None:
     steps = [
         "Let no new request go to the servers",
         "load_balancer : Run the engine",
+        "fleet : Put the load balancers behind",
         "Let the service end",
+        "fleet : Take the load balancers that leave",
         "fleet : Remove the hosts",
     ]
     places = [run.stdout.index(step) for step in steps]
     assert places == sorted(places), "drained, out of the load balancer, stopped, deleted"
+    assert nodes() == {"mol-scale-load_balancer-1": "UP"}
     assert serving(fleet) == heard(fleet) == set(app(1, 2))
     now = read_fleet()
     assert not set(gone) & set(now.hostvars)
@@ -152,11 +177,7 @@ def test_in(fleet: Fleet) -> None:
 
 def test_a_host_deleted_by_hand_is_made_again(fleet: Fleet) -> None:
     lost = read_fleet().hostvars[app(2)[0]]["linode_id"]
-    token = Path("/var/lib/c50k-lab/token").read_text().strip()
-    answer = httpx.delete(
-        f"http://127.0.0.1:4500/v4/linode/instances/{lost}", headers={"Authorization": f"Bearer {token}"}, timeout=60
-    )
-    assert answer.status_code == 200, answer.text
+    account("DELETE", f"/linode/instances/{lost}")
     run = play("site", fleet_tiers=tiers(app_server=2, postgres=1))
     assert run.returncode == 0, run.stdout
     assert heard(fleet) == set(app(1, 2))

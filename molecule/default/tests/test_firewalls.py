@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The tiers' Cloud Firewalls, outside the hosts: who reaches whom, in the VPC and from the world."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+from conftest import CLIENTS, Fleet
+
+PORTS = {"load_balancer": 80, "app_server": 8000, "postgres": 5432, "redis": 6379}
+ALLOWED = {
+    ("load_balancer", "app_server"),
+    ("app_server", "postgres"),
+    ("app_server", "redis"),
+    ("postgres", "postgres"),
+}
+TIERS = list(PORTS)
+OPEN, DROPPED = 0, 124  # of timeout(1)
+
+
+def dial(address: str, port: int) -> list[str]:
+    return ["timeout", "2", "bash", "-c", f"</dev/tcp/{address}/{port}"]
+
+
+@pytest.mark.parametrize("target", TIERS)
+@pytest.mark.parametrize("source", TIERS)
+def test_a_tier_reaches_its_neighbours_and_nobody_else(fleet: Fleet, source: str, target: str) -> None:
+    """In the VPC; a host reaches itself without leaving."""
+    name = fleet.names(target)[-1]
+    if fleet.names(source)[0] == name:
+        return
+    address = fleet.hostvars[name]["stack_address"]
+    done = fleet.tier(source)[0].run("timeout 2 bash -c '</dev/tcp/%s/%s'", address, PORTS[target])
+    assert done.rc == (OPEN if (source, target) in ALLOWED else DROPPED), (source, target, done.stderr)
+
+
+@pytest.mark.parametrize("tier", TIERS)
+@pytest.mark.parametrize("port", [22, *PORTS.values()])
+def test_the_world_reaches_the_front_door_and_nothing_else(fleet: Fleet, tier: str, port: int) -> None:
+    """From another public address than the administrators'."""
+    address = fleet.hostvars[fleet.names(tier)[0]]["ansible_host"]
+    done = subprocess.run(["ip", "netns", "exec", CLIENTS, *dial(address, port)], capture_output=True, check=False)
+    assert done.returncode == (OPEN if (tier, port) == ("load_balancer", 80) else DROPPED), done.stderr
+
+
+def test_hosts_of_a_tier_are_kept_apart(fleet: Fleet) -> None:
+    for name, _host in fleet:
+        tier = name.split("-")[2]
+        assert fleet.hostvars[name]["linode_placement_group"]["label"] == f"mol-default-{tier}"

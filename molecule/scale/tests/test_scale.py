@@ -127,7 +127,7 @@ def test_without_a_cloud(fleet: Fleet, tmp_path: Path) -> None:
     def write() -> None:
         children = {tier: {"hosts": names} for tier, names in hosts.items()}
         variables = {"load_balancer_drain_timeout": 6, "app_server_module": "service:app", "app_server_stop_timeout": 5}
-        variables |= {"load_balancer_proxy_cidrs": ["10.0.0.252/30"]}
+        variables |= {"fleet_front_door": fleet.front_door, "load_balancer_proxy_cidrs": ["10.0.0.252/30"]}
         variables |= {"app_server_source": str(PROJECT / "molecule/shared/service"), "stack_secrets_dir": str(SECRETS)}
         static.write_text(yaml.safe_dump({"all": {"children": {"fleet": {"children": children}}, "vars": variables}}))
 

@@ -29,7 +29,7 @@ options:
       - A folder; as it is, or as it is in the commit O(version).
       - Or the address of a git repository, such as C(https://git.example.com/team/service.git) or
         C(git@git.example.com:team/service.git). For a folder in it, end the address with C(#subdirectory=PATH).
-        Submodules are refused, unless O(exclude) leaves them out.
+        Submodules and files in Git LFS are refused, unless O(exclude) leaves them out.
       - Or a wheel, C(NAME.whl), pure or for the hosts' platform. C(app/) then holds what it installs, without scripts,
         so that a file of a package is found by its path there, such as C(service/alembic.ini).
     type: str

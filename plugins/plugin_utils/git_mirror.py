@@ -56,7 +56,8 @@ def run_git(*arguments: str, **environment: str) -> str:
     """What git prints; GitError with what it says when it fails."""
     inherited = {name: value for name, value in os.environ.items() if name not in HOOK_VARIABLES}
     # In a session of its own there is no terminal that ssh could ask; an empty GIT_ASKPASS is no program to ask with.
-    quiet = {"GIT_TERMINAL_PROMPT": "0", "SSH_ASKPASS_REQUIRE": "never"}
+    # git-lfs would look for its server in the mirror's configuration, where none is.
+    quiet = {"GIT_TERMINAL_PROMPT": "0", "SSH_ASKPASS_REQUIRE": "never", "GIT_LFS_SKIP_SMUDGE": "1"}
     try:
         with subprocess.Popen(
             ["git", *arguments],
@@ -123,8 +124,8 @@ class Mirror:
     def git(self, *arguments: str, **environment: str) -> str:
         return run_git(f"--git-dir={self.folder}", *arguments, **environment)
 
-    def fetch(self, version: str, *refspecs: str) -> None:
-        """Bring what *refspecs* name up to date; *version* is what it is for."""
+    def fetch(self, *refspecs: str) -> None:
+        """Bring what *refspecs* name up to date."""
         # Packs appear whole, so that a commit that is here is here with all it needs; and no garbage collection
         # outlives the lock.
         settings = ["-c", "fetch.unpackLimit=1", "-c", "gc.autoDetach=false", "-c", "maintenance.autoDetach=false"]
@@ -140,7 +141,7 @@ class Mirror:
         try:
             self.git(*settings, "fetch", *options, "--", self.repository.address, *refspecs, **environment)
         except GitError as error:
-            raise GitError(f"git cannot fetch {version} from {self.name}: {error}") from error
+            raise GitError(f"git cannot fetch {self.name}: {error}") from error
 
     def find(self, version: str) -> str | None:
         """The commit that *version* names in the mirror as it is."""
@@ -155,10 +156,10 @@ class Mirror:
         if whole and self.find(version):
             return version  # what it names cannot have changed
         head = [f"+HEAD:{HEAD}"] if version.startswith(("HEAD", "@")) else []
-        self.fetch(version, "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*", *head)
+        self.fetch("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*", *head)
         if whole and not self.find(version):
             with suppress(GitError):
-                self.fetch(version, version)  # on no branch: of a merge request, or of a detached HEAD
+                self.fetch(version)  # on no branch: of a merge request, or of a detached HEAD
         commit = self.find(version)
         if commit is None:
             names = self.refs("--sort=-creatordate", "refs/heads", "refs/tags")

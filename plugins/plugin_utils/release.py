@@ -35,6 +35,8 @@ GLIBC_MINORS = range(41, 4, -1)
 OLD_TAGS = {"x86_64": ("manylinux2014", "manylinux2010", "manylinux1", "linux"), "aarch64": ("manylinux2014", "linux")}
 # Hidden files are tools' own, and often secrets.
 EXCLUDE = (".*", "__pycache__", "*.pyc", "tests")
+# How a file begins that stands for one in Git LFS.
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 MAKE_LOCK = "Make the lock with 'uv pip compile --generate-hashes' or 'pip-compile --generate-hashes'."
 
 
@@ -193,6 +195,11 @@ def read_entry(folder: Path, path: str) -> Entry:
     if not file.is_file():
         raise ReleaseError(f"{file} is neither a file, a folder nor a link: exclude it.")
     with file.open("rb") as content:
+        if content.read(len(LFS_POINTER)) == LFS_POINTER:
+            raise ReleaseError(
+                f"{file} stands for a file in Git LFS, which is not fetched: deploy a folder after 'git lfs pull'."
+            )
+        content.seek(0)
         checksum = hashlib.file_digest(content, "sha256").hexdigest()
     return Entry(path, checksum, bool(file.stat().st_mode & 0o100))
 

@@ -20,9 +20,11 @@ from ansible_collections.c50k.stack.plugins.plugin_utils.release import (
     default_platforms,
     describe,
 )
+from ansible_collections.c50k.stack.plugins.plugin_utils.release_source import is_address, open_source
 
 ARGUMENT_SPEC = {
-    "source": {"type": "path", "required": True},
+    "source": {"type": "str", "required": True},
+    "version": {"type": "str", "default": ""},
     "requirements": {"type": "str", "default": "requirements.txt"},
     "python_version": {"type": "str", "default": "3.13"},
     "architecture": {"type": "str", "default": "x86_64", "choices": list(OLD_TAGS)},
@@ -43,11 +45,16 @@ class ActionModule(ActionBase):
         cache = Path(self._loader.path_dwim(options["cache_dir"]))
         platforms = tuple(options["platforms"] or default_platforms(options["architecture"]))
         target = Target(options["python_version"], options["architecture"], platforms)
+        source = options["source"]
+        if not is_address(source):
+            source = self._loader.path_dwim(source)
         try:
-            source = Path(self._loader.path_dwim(options["source"]))
-            release = describe(source, options["requirements"], target, options["exclude"])
-            archive = archive_path(cache, release)
-            changed = not archive.exists() if self._task.check_mode else build(release, cache)
+            with open_source(
+                source, options["version"], options["requirements"], options["exclude"], target, cache
+            ) as opened:
+                release = describe(opened, target)
+                archive = archive_path(cache, release)
+                changed = not archive.exists() if self._task.check_mode else build(release, cache)
         except (ReleaseError, OSError) as error:
             return {**result, "failed": True, "msg": f"No release was made. {error}"}
-        return {**result, "changed": changed, "id": release.id, "archive": str(archive)}
+        return {**result, "changed": changed, "id": release.id, "archive": str(archive), "origin": opened.origin}

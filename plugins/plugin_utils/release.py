@@ -35,6 +35,9 @@ GLIBC_MINORS = range(41, 4, -1)
 OLD_TAGS = {"x86_64": ("manylinux2014", "manylinux2010", "manylinux1", "linux"), "aarch64": ("manylinux2014", "linux")}
 # Hidden files are tools' own, and often secrets.
 EXCLUDE = (".*", "__pycache__", "*.pyc", "tests")
+# How a file begins that stands for one in Git LFS.
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+MAKE_LOCK = "Make the lock with 'uv pip compile --generate-hashes' or 'pip-compile --generate-hashes'."
 
 
 class ReleaseError(Exception):
@@ -49,6 +52,11 @@ class Target:
     architecture: str
     platforms: tuple[str, ...]
 
+    @property
+    def interpreter(self) -> str:
+        """Its tag, such as ``cp313``."""
+        return f"cp{self.python_version.replace('.', '')}"
+
     def environment(self) -> dict[str, str]:
         """What the markers of requirements are compared with: CPython on Linux."""
         return {
@@ -62,6 +70,20 @@ class Target:
             "python_version": self.python_version,
             "sys_platform": "linux",
         }
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a release is made from: a folder, without what matches ``exclude``, and the lock of its dependencies.
+
+    For people, ``name`` is what messages call the folder, and ``origin`` says in one line where it comes from.
+    """
+
+    folder: Path
+    lock: Path
+    name: str
+    origin: str
+    exclude: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -121,13 +143,10 @@ def read_lock(text: str, target: Target, name: str) -> tuple[str, ...]:
             raise ReleaseError(
                 f"{name}: '{words}' is not a requirement of the form NAME==VERSION --hash=..."
             ) from error
-        if [specifier.operator for specifier in requirement.specifier] != ["=="]:
+        if [specifier.operator for specifier in requirement.specifier] != ["=="] or "*" in str(requirement.specifier):
             raise ReleaseError(f"{name}: '{words}' is not locked to one version, NAME==VERSION.")
         if not hashes:
-            raise ReleaseError(
-                f"{name}: '{words}' has no hash. Make the lock with 'uv pip compile --generate-hashes' or "
-                "'pip-compile --generate-hashes'."
-            )
+            raise ReleaseError(f"{name}: '{words}' has no hash. {MAKE_LOCK}")
         if requirement.marker is None or requirement.marker.evaluate(target.environment()):
             requirement.marker = None
             lines.append(" ".join([str(requirement), *(f"--hash={value.strip()}" for value in sorted(hashes))]))
@@ -136,18 +155,32 @@ def read_lock(text: str, target: Target, name: str) -> tuple[str, ...]:
     return tuple(lines)
 
 
+def load_lock(lock: Path, target: Target) -> tuple[str, ...]:
+    """What *read_lock* says of the file *lock*."""
+    try:
+        text = lock.read_text()
+    except OSError as error:
+        raise ReleaseError(f"requirements is {lock}: cannot read it ({error.strerror}). {MAKE_LOCK}") from error
+    return read_lock(text, target, str(lock))
+
+
+def left_out(path: PurePosixPath, exclude: Sequence[str]) -> bool:
+    """Whether a pattern of *exclude* matches the name or the path."""
+    return any(fnmatchcase(path.name, pattern) or fnmatchcase(str(path), pattern) for pattern in exclude)
+
+
 def read_folder(folder: Path, exclude: Sequence[str] = ()) -> Iterator[Entry]:
     """The files and links under *folder*, sorted, but those whose name or path matches a pattern of *exclude*."""
     found = []
     for parent, folders, files in os.walk(folder):
         links = [name for name in folders if (Path(parent) / name).is_symlink()]
         for name in [*folders, *files]:
-            path = (Path(parent) / name).relative_to(folder).as_posix()
-            if any(fnmatchcase(name, pattern) or fnmatchcase(path, pattern) for pattern in exclude):
+            path = PurePosixPath((Path(parent) / name).relative_to(folder))
+            if left_out(path, exclude):
                 if name in folders:
                     folders.remove(name)
             elif name in files or name in links:
-                found.append(path)
+                found.append(str(path))
     for path in sorted(found):
         yield read_entry(folder, path)
 
@@ -162,27 +195,25 @@ def read_entry(folder: Path, path: str) -> Entry:
     if not file.is_file():
         raise ReleaseError(f"{file} is neither a file, a folder nor a link: exclude it.")
     with file.open("rb") as content:
+        if content.read(len(LFS_POINTER)) == LFS_POINTER:
+            raise ReleaseError(
+                f"{file} stands for a file in Git LFS, which is not fetched: deploy a folder after 'git lfs pull'."
+            )
+        content.seek(0)
         checksum = hashlib.file_digest(content, "sha256").hexdigest()
     return Entry(path, checksum, bool(file.stat().st_mode & 0o100))
 
 
-def describe(source: Path, requirements: str, target: Target, exclude: Sequence[str]) -> Release:
+def describe(source: Source, target: Target) -> Release:
     """Read what a release of *source* would consist of; ReleaseError when it cannot be one."""
-    if not source.is_dir():
-        raise ReleaseError(f"source is {source}: there is no such folder.")
-    lock = source / requirements
-    try:
-        text = lock.read_text()
-    except OSError as error:
-        raise ReleaseError(f"requirements is {requirements}: cannot read {lock} ({error.strerror}).") from error
-    return Release(source, tuple(read_folder(source, exclude)), read_lock(text, target, str(lock)), target)
+    requirements = load_lock(source.lock, target)
+    return Release(source.folder, tuple(read_folder(source.folder, source.exclude)), requirements, target)
 
 
 @contextmanager
-def exclusive(cache: Path) -> Iterator[Path]:
-    """An empty folder in *cache*, on the same filesystem, that no other run uses meanwhile."""
-    cache.mkdir(parents=True, exist_ok=True)
-    with (cache / "lock").open("w") as lock:
+def locked(path: Path) -> Iterator[None]:
+    """Wait until no other run has locked the file at *path*, and keep it locked meanwhile."""
+    with path.open("w") as lock:
         deadline = time.monotonic() + LOCK_TIMEOUT
         while True:
             try:
@@ -194,6 +225,14 @@ def exclusive(cache: Path) -> Iterator[Path]:
                         f"Another run has kept {lock.name} for {LOCK_TIMEOUT} seconds: end it."
                     ) from None
                 time.sleep(0.2)
+        yield
+
+
+@contextmanager
+def exclusive(cache: Path) -> Iterator[Path]:
+    """An empty folder in *cache*, on the same filesystem, that no other run uses meanwhile."""
+    cache.mkdir(parents=True, exist_ok=True)
+    with locked(cache / "lock"):
         new = cache / "new"
         shutil.rmtree(new, ignore_errors=True)  # of a run that was killed
         new.mkdir()
@@ -203,33 +242,39 @@ def exclusive(cache: Path) -> Iterator[Path]:
             shutil.rmtree(new, ignore_errors=True)
 
 
-def install(release: Release, folder: Path) -> None:
-    """Fetch the wheels of *release* with pip and unpack them into the new *folder*; ReleaseError with pip's words."""
-    target = release.target
-    lock = folder.with_name("requirements.txt")
-    lock.write_text("\n".join(release.requirements) + "\n")
-    abi = f"cp{target.python_version.replace('.', '')}"
+def pip_install(folder: Path, target: Target, what: str, *arguments: str) -> None:
+    """Unpack the wheels of *arguments* into the new *folder*; ReleaseError with pip's words, and *what* it was for."""
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "install", "--quiet"]
     command += ["--root-user-action=ignore", "--no-warn-script-location", "--no-compile", f"--target={folder}"]
-    command += ["--only-binary=:all:", "--require-hashes", "--no-deps", f"--requirement={lock}"]
-    command += [f"--python-version={target.python_version}", "--implementation=cp", f"--abi={abi}"]
+    command += ["--only-binary=:all:", "--no-deps", *arguments]
+    command += [f"--python-version={target.python_version}", "--implementation=cp", f"--abi={target.interpreter}"]
     command += [f"--platform={platform}" for platform in target.platforms]
     try:
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PIP_TIMEOUT, check=False
         )
     except subprocess.TimeoutExpired as error:
-        raise ReleaseError(f"pip had not fetched the requirements after {PIP_TIMEOUT} seconds.") from error
+        raise ReleaseError(f"pip had not installed {what} after {PIP_TIMEOUT} seconds.") from error
     if done.returncode:
         said = [line for line in done.stderr.splitlines() if line.strip() and not line.startswith("WARNING")]
         raise ReleaseError(
-            f"pip ({sys.executable} -m pip) cannot install the requirements for Python {target.python_version} on "
+            f"pip ({sys.executable} -m pip) cannot install {what} for Python {target.python_version} on "
             f"{target.architecture}:\n" + "\n".join(said[-12:])
         )
-    # Scripts start with the path of this machine's Python; a host starts modules with its own.
+    # Scripts start with the path of this machine's Python, and a wheel's own address is one of this machine.
     shutil.rmtree(folder / "bin", ignore_errors=True)
     for record in folder.glob("*.dist-info/RECORD"):
-        record.write_text("".join(line for line in record.open() if not line.startswith("../../bin/")))
+        address = record.with_name("direct_url.json")
+        address.unlink(missing_ok=True)
+        gone = ("../../bin/", f"{address.relative_to(folder)},")
+        record.write_text("".join(line for line in record.open() if not line.startswith(gone)))
+
+
+def install(release: Release, folder: Path) -> None:
+    """Fetch the wheels of *release* and unpack them into the new *folder*; ReleaseError with pip's words."""
+    lock = folder.with_name("requirements.txt")
+    lock.write_text("\n".join(release.requirements) + "\n")
+    pip_install(folder, release.target, "the requirements", "--require-hashes", f"--requirement={lock}")
 
 
 def write_archive(archive: Path, parts: Sequence[tuple[str, Path, Sequence[Entry]]]) -> None:

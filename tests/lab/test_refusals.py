@@ -44,6 +44,11 @@ def tiers(**values: object) -> dict[str, Any]:
         (tiers(count=3), "fleet_tiers.app_server.count is 3: it must be a whole number from 0 to"),
         (tiers(count=-1), "fleet_tiers.app_server.count is -1: it must be a whole number from 0 to"),
         ({"load_balancer_port": 22}, "load_balancer_port is 22, and so is sshd's port"),
+        (
+            {"app_server_source": "file:///nowhere", "app_server_version": "v1"},
+            "git cannot fetch file:///nowhere: fatal",
+        ),
+        ({"app_server_source": "/usr", "app_server_requirements": "no.txt"}, "requirements is /usr/no.txt: cannot"),
     ],
     ids=lambda value: ",".join(value) if isinstance(value, dict) else "",
 )

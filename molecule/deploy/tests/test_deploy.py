@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +27,16 @@ def releases(fleet: Fleet) -> dict[str, str]:
     ask = "curl -s http://$(ss -ltnH sport = :8000 | awk '{print $4}')/"
     names = fleet.names("app_server")
     return {name: json.loads(fleet.host(name).check_output(ask))["release"] for name in names}
+
+
+def origins(fleet: Fleet) -> set[str]:
+    """Return what each app host keeps of where its release comes from."""
+    return {host.check_output("cat /etc/app/current/release/origin") for host in fleet.tier("app_server")}
+
+
+def git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), "-c", "user.name=me", "-c", "user.email=me@example.com", *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
 @pytest.fixture
@@ -55,6 +67,66 @@ def test_a_release_and_back(fleet: Fleet, source: Callable[[str, str], Path]) ->
     assert back.returncode == 0, back.stdout
     assert len(set(after.values())) == 1 and set(after.values()).isdisjoint(before.values())
     assert finally_ == before
+    assert f"back to release {before.popitem()[1]}: folder {SERVICE}" in " ".join(back.stdout.split()), back.stdout
+
+
+def test_a_commit_and_the_next_one(fleet: Fleet, tmp_path: Path) -> None:
+    before = releases(fleet)
+    repository = tmp_path / "service"
+    shutil.copytree(SERVICE, repository)
+    git(repository, "init", "--quiet", "--initial-branch=main")
+    for message in ("first", "second"):
+        git(repository, "add", "--all")
+        git(repository, "commit", "--quiet", f"--message={message}")
+        (repository / "service.py").write_text(f"{(repository / 'service.py').read_text()}\n# not committed\n")
+    git(repository, "tag", "v1", "main~1")
+    second = git(repository, "rev-parse", "main")[:12]
+    with Traffic(fleet.front_door, *TRAFFIC) as traffic:
+        same = play("deploy", app_server_source=str(repository), app_server_version="v1")
+        unchanged = releases(fleet)
+        deployed = play("deploy", app_server_source=f"file://{repository}", app_server_version="main")
+        after = releases(fleet)
+    traffic.check()
+    assert same.returncode == 0, same.stdout
+    assert "changed=0" in same.stdout and not re.search("changed=[1-9]", same.stdout), same.stdout
+    assert unchanged == before, "the content is that of the folder that runs"
+    assert deployed.returncode == 0, deployed.stdout
+    [release] = set(after.values())
+    origin = f"git service main → {second}"
+    assert release not in before.values()
+    assert f"release {release}: {origin}" in deployed.stdout, deployed.stdout
+    assert origins(fleet) == {origin}
+
+
+PROJECT_FILE = """
+[project]
+name = "service"
+version = "1.2.0"
+requires-python = ">=3.13"
+dependencies = ["uvicorn-worker"]
+[build-system]
+requires = ["uv_build"]
+build-backend = "uv_build"
+"""
+
+
+def test_a_wheel(fleet: Fleet, tmp_path: Path) -> None:
+    before = releases(fleet)
+    (tmp_path / "src/service").mkdir(parents=True)
+    shutil.copy(SERVICE / "service.py", tmp_path / "src/service/__init__.py")
+    (tmp_path / "pyproject.toml").write_text(PROJECT_FILE)
+    subprocess.run(["uv", "build", "--quiet", "--offline", "--wheel"], cwd=tmp_path, check=True)
+    [wheel] = (tmp_path / "dist").glob("*.whl")
+    lock = str(SERVICE / "requirements.txt")
+    with Traffic(fleet.front_door, *TRAFFIC) as traffic:
+        deployed = play("deploy", app_server_source=str(wheel), app_server_requirements=lock)
+        after = releases(fleet)
+    traffic.check()
+    assert deployed.returncode == 0, deployed.stdout
+    [release] = set(after.values())
+    assert release not in before.values()
+    assert f"release {release}: wheel service 1.2.0" in deployed.stdout, deployed.stdout
+    assert origins(fleet) == {"wheel service 1.2.0"}
 
 
 # What is put in the place of what, and what the refusal then says.

@@ -1,13 +1,10 @@
 """Releases made by the real pip, from wheels made here, so that no registry is asked."""
 
-import base64
-import hashlib
 import json
 import os
 import subprocess
 import sys
 import tarfile
-import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -23,43 +20,16 @@ from ansible_collections.c50k.stack.plugins.plugin_utils.release import (
     describe,
     read_lock,
 )
+from ansible_collections.c50k.stack.plugins.plugin_utils.release_source import from_folder
+from wheels import make_wheel
 
 TARGET = Target("3.13", "x86_64", default_platforms("x86_64"))
 HASH = "--hash=sha256:" + 64 * "0"
 
 
-def make_wheel(folder: Path, name: str, tag: str, text: str) -> str:
-    """A wheel with one module and one script; its line in a lock."""
-    info = f"{name}-1.0.dist-info"
-    files = {
-        f"{name}.py": f"def main():\n    print({text!r})\n",
-        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n",
-        f"{info}/WHEEL": f"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: {tag}\n",
-        f"{info}/entry_points.txt": f"[console_scripts]\n{name} = {name}:main\n",
-    }
-    record = ""
-    for path, content in files.items():
-        checksum = base64.urlsafe_b64encode(hashlib.sha256(content.encode()).digest()).decode().rstrip("=")
-        record += f"{path},sha256={checksum},{len(content)}\n"
-    wheel = folder / f"{name}-1.0-{tag}.whl"
-    with zipfile.ZipFile(wheel, "w") as archive:
-        for path, content in {**files, f"{info}/RECORD": f"{record}{info}/RECORD,,\n"}.items():
-            archive.writestr(path, content)
-    return f"--hash=sha256:{hashlib.sha256(wheel.read_bytes()).hexdigest()}"
-
-
 @pytest.fixture
-def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An application with a lock of two packages, which pip finds in a folder and nowhere else."""
-    wheels = tmp_path / "wheels"
-    wheels.mkdir()
-    for name, value in {
-        "NO_INDEX": "1",
-        "FIND_LINKS": str(wheels),
-        "CONFIG_FILE": os.devnull,
-        "NO_CACHE_DIR": "1",
-    }.items():
-        monkeypatch.setenv(f"PIP_{name}", value)
+def source(tmp_path: Path, wheels: Path) -> Path:
+    """An application with a lock of two packages."""
     pure = make_wheel(wheels, "pure", "py3-none-any", "pure")
     native = make_wheel(wheels, "native", "cp313-cp313-manylinux_2_28_x86_64", "for the hosts")
     other = make_wheel(wheels, "native", "cp311-cp311-manylinux_2_28_x86_64", "for another Python")
@@ -80,7 +50,7 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def described(source: Path, target: Target = TARGET) -> releases.Release:
-    return describe(source, "requirements.txt", target, EXCLUDE)
+    return describe(from_folder(source, "requirements.txt", EXCLUDE), target)
 
 
 def test_the_archive_holds_the_source_and_the_packages_of_the_target(source: Path, tmp_path: Path) -> None:
@@ -194,6 +164,7 @@ def test_a_file_that_changes_meanwhile_is_refused(source: Path, tmp_path: Path) 
     ("lock", "message"),
     [
         ("pure==1.0\n", "'pure==1.0' has no hash. Make the lock with"),
+        (f"pure==1.* {HASH}\n", "is not locked to one version"),
         (f"pure>=1.0 {HASH}\n", "'pure>=1.0' is not locked to one version"),
         (f"pure {HASH}\n", "'pure' is not locked to one version"),
         (f"pure @ file:///pure.whl {HASH}\n", "is not locked to one version"),
@@ -231,8 +202,10 @@ def test_pip_says_which_requirement_it_cannot_install(source: Path, tmp_path: Pa
 def test_a_source_that_cannot_be_released_is_refused(source: Path, tmp_path: Path) -> None:
     with pytest.raises(ReleaseError, match="there is no such folder"):
         described(tmp_path / "absent")
-    with pytest.raises(ReleaseError, match=r"requirements is absent\.txt: cannot read .*No such file"):
-        describe(source, "absent.txt", TARGET, EXCLUDE)
+    with pytest.raises(ReleaseError, match="run.sh: neither a folder nor a wheel"):
+        described(source / "run.sh")
+    with pytest.raises(ReleaseError, match=r"requirements is .*app/absent\.txt: cannot read it \(No such file"):
+        describe(from_folder(source, "absent.txt", EXCLUDE), TARGET)
     (source / "outside").symlink_to("../wheels")
     with pytest.raises(ReleaseError, match=r"outside is a link to \.\./wheels, outside of"):
         described(source)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from lab.network import CLIENTS, UPSTREAM, Network, VpcAddress, host_namespace, namespaces, resolvers
+from lab.network import CLIENTS, UPSTREAM, Network, VpcAddress, host_namespace, resolvers
 from lab.podman import podman
 from lab.shell import CommandError
 
@@ -43,6 +43,10 @@ class Host:
     public_ipv4: str | None
     vpc: tuple[VpcAddress, ...]
     authorized_keys: tuple[str, ...]
+    more_ipv4: tuple[str, ...] = ()  # public, beside the main one
+    private_ipv4: str | None = None
+    datacenter: int = 0  # private addresses are reached within one
+    resized: bool = False  # since it was made
 
     @property
     def container(self) -> str:
@@ -122,8 +126,7 @@ class PodmanHosts:
         if host.image not in IMAGES:
             raise HostError(f"{host.label}: the lab has no image {host.image}; it has {', '.join(sorted(IMAGES))}")
         try:
-            async with self._wiring:
-                await self.network.add_host(host.id, host.public_ipv4, host.vpc)
+            await self._wire(host)
             await podman(
                 *("create", "--name", host.container, "--hostname", host.hostname),
                 *("--label", f"{LABEL}={host.id}", "--log-driver", "none"),
@@ -143,13 +146,28 @@ class PodmanHosts:
     async def start(self, host: Host) -> None:
         """Boot a host and return when systemd is up. Raises HostError."""
         try:
-            if host_namespace(host.id) not in await namespaces():  # this machine was rebooted
-                async with self._wiring:
-                    await self.network.add_host(host.id, host.public_ipv4, host.vpc)
+            await self._wire(host)
             await podman("start", host.container)
+            if host.resized:
+                await self._resize(host)
             await self._booted(host)
         except CommandError as error:
             raise HostError(f"{host.label} did not boot: {error}") from error
+
+    async def _wire(self, host: Host) -> None:
+        """Give a host the network it is to have; one that is as it should be stays."""
+        async with self._wiring:
+            await self.network.add_host(
+                *(host.id, host.public_ipv4, host.vpc),
+                more_ipv4=host.more_ipv4,
+                private_ipv4=host.private_ipv4,
+                datacenter=host.datacenter,
+            )
+
+    async def _resize(self, host: Host) -> None:
+        """Give a host that runs its cores and memory: podman keeps those it was made with, at each start."""
+        await podman("update", "--cpus", str(host.vcpus), "--memory", f"{host.memory_mib}m", host.container)
+        await podman("exec", host.container, "mount", "-o", f"remount,size={host.memory_mib // 2}m", "/dev/shm")
 
     async def _booted(self, host: Host) -> None:
         """Return when systemd has finished booting, with a failed unit or without: up, as far as a cloud can know."""

@@ -8,6 +8,7 @@ Only one link, one route and one nftables table stand in the machine's own names
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import json
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from pathlib import Path
 from lab.shell import CommandError, run
 
 PUBLIC = ipaddress.ip_network("198.51.100.0/24")
+PRIVATE = ipaddress.ip_network("192.168.128.0/17")  # each region's Linodes reach each other here
 PUBLIC_GATEWAY = "198.51.100.1"
 UPSTREAM = "198.51.100.250"  # the external API
 CLIENTS = "198.51.100.251"  # clients of the fleets, for tests and measurements
@@ -36,18 +38,40 @@ _ROUTER_SYSCTL = (
 _UNREACHABLE = ("unreachable", str(PUBLIC), "metric", "4278198272")
 
 
+# Private addresses are reached from private addresses, within one datacenter. Group 0 is the platform's own.
+_DATACENTERS = ", ".join(f"{number} . {number}" for number in range(1, 64))
+_PRIVATE_RULES = f"""
+table ip private {{
+  chain forward {{
+    type filter hook forward priority filter; policy accept;
+    ip daddr != {PRIVATE} accept
+    ip saddr != {PRIVATE} drop
+    iifgroup 0 accept
+    oifgroup 0 accept
+    iifgroup . oifgroup {{ {_DATACENTERS} }} accept
+    drop
+  }}
+}}
+"""
+
+
 class NetworkError(Exception):
     """The machine's network does not allow the lab; the text says what stands in its way."""
 
 
 @dataclass(frozen=True)
 class VpcAddress:
-    """One address of a host in a VPC subnet (``subnet`` is its CIDR; the gateway is its first address)."""
+    """A host's place in a VPC subnet (``subnet`` is its CIDR; the gateway is its first address).
+
+    ``more`` are other addresses of the same link, ``ranges`` CIDRs that are routed to it.
+    """
 
     vpc_id: int
     subnet_id: int
     address: str
     subnet: str
+    more: tuple[str, ...] = ()
+    ranges: tuple[str, ...] = ()
 
     @property
     def gateway(self) -> str:
@@ -84,6 +108,8 @@ class Network:
             await self._refuse_overlap()
             await run("ip", "route", "replace", *_UNREACHABLE)
             await self._router(ROUTER)
+            await _ip(f"route add unreachable {PRIVATE}", namespace=ROUTER)
+            await run("ip", "netns", "exec", ROUTER, "nft", "-f", "-", stdin=_PRIVATE_RULES)
             await run("ip", "link", "add", MACHINE_LINK, "type", "veth", "peer", "name", "machine", "netns", ROUTER)
             await _ip(
                 f"addr add {MACHINE}/32 dev {MACHINE_LINK}",
@@ -111,27 +137,58 @@ class Network:
             Path("/proc/sys/net/ipv4/ip_forward").write_text(json.loads(self._saved.read_text())["net.ipv4.ip_forward"])
             self._saved.unlink()
 
-    async def add_host(self, host_id: int, public_ipv4: str | None, vpc: tuple[VpcAddress, ...]) -> None:
-        """Give a host its namespace and its links: eth0 is public where there is one, VPC links follow in order."""
+    async def add_host(
+        self,
+        host_id: int,
+        public_ipv4: str | None,
+        vpc: tuple[VpcAddress, ...],
+        more_ipv4: tuple[str, ...] = (),
+        private_ipv4: str | None = None,
+        datacenter: int = 0,
+    ) -> None:
+        """Give a host its namespace and its links: eth0 is public where there is one, VPC links follow in order.
+
+        A namespace that was wired just so stays; else it is made anew, and its host must not run.
+        """
         namespace = host_namespace(host_id)
-        await self.remove_host(host_id)
+        wiring = (public_ipv4, vpc, more_ipv4, private_ipv4, datacenter)
+        mark = hashlib.sha256(repr(wiring).encode()).hexdigest()
+        before = await _mark(namespace)
+        if before == mark:
+            return
+        if before is not None:
+            await self._unwire(namespace)
         await run("ip", "netns", "add", namespace)
         await _ip("link set lo up", namespace=namespace)
         devices = (f"eth{number}" for number in range(len(vpc) + 1))
         if public_ipv4:
-            await self._public_link(namespace, next(devices), f"h{host_id}", public_ipv4)
+            device, port = next(devices), f"h{host_id}"
+            await self._public_link(namespace, device, port, public_ipv4)
+            await self._more(namespace, device, port, ROUTER, more_ipv4, PUBLIC.prefixlen)
+            if private_ipv4:
+                await _ip(f"link set {port} group {datacenter}", namespace=ROUTER)
+                await self._more(namespace, device, port, ROUTER, (private_ipv4,), PRIVATE.prefixlen)
         for address in vpc:
             router = vpc_namespace(address.vpc_id)
             if router not in await namespaces():
                 await self._router(router)
-            port = f"h{host_id}s{address.subnet_id}"
-            link = (namespace, next(devices), port, router)
-            await self._link(*link, address.address, address.prefix, address.gateway)
+            device, port = next(devices), f"h{host_id}s{address.subnet_id}"
+            await self._link(namespace, device, port, router, address.address, address.prefix, address.gateway)
+            await self._more(namespace, device, port, router, address.more, address.prefix)
+            for cidr in address.ranges:
+                await _ip(f"route replace {cidr} via {address.address} dev {port} onlink", namespace=router)
+        await _ip(f"link set lo alias {mark}", namespace=namespace)
 
     async def remove_host(self, host_id: int) -> None:
         """Remove a host's namespace, and its links with it."""
         if host_namespace(host_id) in await namespaces():
             await run("ip", "netns", "del", host_namespace(host_id))
+
+    async def _unwire(self, namespace: str) -> None:
+        """Remove a namespace, its links first: the kernel takes its time with those of one that is gone."""
+        links = json.loads(await run("ip", "-n", namespace, "-j", "link"))
+        await _ip(*(f"link del {link['ifname']}" for link in links if link["ifname"] != "lo"), namespace=namespace)
+        await run("ip", "netns", "del", namespace)
 
     async def remove_vpc(self, vpc_id: int) -> None:
         if vpc_namespace(vpc_id) in await namespaces():
@@ -158,7 +215,7 @@ class Network:
         await _ip(
             f"addr add {gateway}/32 dev {port}",
             f"link set {port} up",
-            f"route add {address}/32 dev {port}",
+            f"route replace {address}/32 dev {port}",  # it may have been another host's until now
             namespace=router,
         )
         await run("ip", "netns", "exec", router, "sysctl", "-qw", f"net.ipv4.neigh.{port}.proxy_delay=0")
@@ -167,6 +224,14 @@ class Network:
             f"link set {device} up",
             namespace=namespace,
         )
+
+    async def _more(
+        self, namespace: str, device: str, port: str, router: str, addresses: tuple[str, ...], prefix: int
+    ) -> None:
+        """Add other addresses to a link."""
+        if addresses:
+            await _ip(*(f"route replace {address}/32 dev {port}" for address in addresses), namespace=router)
+            await _ip(*(f"addr add {address}/{prefix} dev {device}" for address in addresses), namespace=namespace)
 
     async def _router(self, name: str) -> None:
         await run("ip", "netns", "add", name)
@@ -244,6 +309,14 @@ table inet {TABLE} {{
   }}
 }}
 """
+
+
+async def _mark(namespace: str) -> str | None:
+    """Return how a namespace is wired, as ``add_host`` noted it; None if there is no such namespace."""
+    if namespace not in await namespaces():
+        return None
+    links = json.loads(await run("ip", "-n", namespace, "-j", "link", "show", "dev", "lo"))
+    return str(links[0].get("ifalias", ""))
 
 
 async def _ip(*commands: str, namespace: str | None = None) -> None:

@@ -9,12 +9,32 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TypeVar
 
-from lab.models import Domain, DomainRecord, Event, Instance, Record, Subnet, Tag, Vpc
+from lab.models import (
+    AccountSettings,
+    Address,
+    Domain,
+    DomainRecord,
+    Event,
+    Image,
+    Instance,
+    Ipv6Range,
+    Record,
+    SshKey,
+    Subnet,
+    Tag,
+    Vlan,
+    Volume,
+    Vpc,
+)
 
-VERSION = 1
+VERSION = 2
 FIRST_ID = 1000
 KINDS: dict[str, type[Record]] = {
-    kind.__name__: kind for kind in (Instance, Vpc, Subnet, Tag, Event, Domain, DomainRecord)
+    kind.__name__: kind
+    for kind in (
+        *(Instance, Vpc, Subnet, Address, Ipv6Range, Vlan, Volume, Image),
+        *(SshKey, AccountSettings, Tag, Event, Domain, DomainRecord),
+    )
 }
 R = TypeVar("R", bound=Record)
 

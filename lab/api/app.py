@@ -15,17 +15,43 @@ from starlette.routing import Mount
 
 from lab import catalog
 from lab.addresses import Addresses
-from lab.api import control, domains, events, instances, lookups, tags, vpcs
+from lab.api import (
+    account,
+    actions,
+    configs,
+    control,
+    disks,
+    domains,
+    events,
+    images,
+    instances,
+    ips,
+    linode_interfaces,
+    lookups,
+    profile,
+    ranges,
+    reserved_ips,
+    subnets,
+    tags,
+    volumes,
+    vpc_ips,
+    vpcs,
+)
 from lab.api.wire import LocalOnly, http_error
 from lab.faults import Faults, FaultyApi
 from lab.hosts import Hosts
 from lab.lifecycle import Lifecycle
 from lab.limits import RateLimiter
-from lab.models import Instance, Subnet
+from lab.models import AccountSettings, Address, Instance, Subnet, now
 from lab.settings import Settings
 from lab.store import Store
 
-ROUTES = [*lookups.ROUTES, *instances.ROUTES, *vpcs.ROUTES, *tags.ROUTES, *events.ROUTES, *domains.ROUTES]
+ROUTES = [
+    *(*lookups.ROUTES, *images.ROUTES, *account.ROUTES, *profile.ROUTES, *events.ROUTES, *tags.ROUTES),
+    *(*instances.ROUTES, *actions.ROUTES, *configs.ROUTES, *linode_interfaces.ROUTES, *disks.ROUTES, *volumes.ROUTES),
+    *(*vpc_ips.ROUTES, *vpcs.ROUTES, *subnets.ROUTES, *ips.ROUTES, *reserved_ips.ROUTES, *ranges.ROUTES),
+    *domains.ROUTES,
+]
 
 
 class Lab:
@@ -36,11 +62,20 @@ class Lab:
         self.store = store
         self.hosts = hosts
         self.token = token
+        self.started = now()
+        self.regions = catalog.regions(settings.hosts)
         self.images = catalog.images(settings.hosts)
+        self.kernels = catalog.kernels(settings.hosts)
         self.limiter = RateLimiter(settings.limits)
-        self.addresses = Addresses(not settings.hosts, store.all(Subnet), store.all(Instance))
+        records = store.all(Subnet), store.all(Instance), store.all(Address)
+        self.addresses = Addresses(not settings.hosts, *records)
         self.faults = Faults()
         self.lifecycle = Lifecycle(store, self.addresses, hosts, self.faults)
+
+    @property
+    def account(self) -> AccountSettings:
+        """What holds for the whole account."""
+        return next(iter(self.store.all(AccountSettings)), AccountSettings(0))
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

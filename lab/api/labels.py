@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The rules of names: Linodes, VPCs, subnets, tags."""
+"""The rules of names: Linodes, VPCs, subnets, volumes, tags."""
 
 from __future__ import annotations
 
@@ -27,6 +27,16 @@ def check_linode_label(label: str, others: Iterable[str], problems: Problems) ->
         problems.add("label", "Label cannot have two dashes, underscores or periods in a row")
     elif label in others:
         problems.add("label", "Label must be unique among your linodes")
+
+
+def check_label(label: Any, lengths: range, others: Iterable[str], among: str, problems: Problems) -> None:
+    """Note what is wrong with the label of something: its length, or that it is not unique among ``others``."""
+    if not isinstance(label, str):
+        problems.add("label", "label is required" if label is None else "Must be a string")
+    elif len(label) not in lengths:
+        problems.add("label", f"Length must be {lengths[0]}-{lengths[-1]} characters")
+    elif label in others:
+        problems.add("label", f"Label must be unique among {among}")
 
 
 def check_vpc_label(label: Any, name: str, others: Iterable[str], among: str, problems: Problems) -> str:

@@ -79,7 +79,8 @@ def test_a_linode_as_created(api: Server) -> None:
         ({"interface_generation": "third"}, {"interface_generation": "Must be one of legacy_config, linode"}),
         ({"interfaces": {"public": {}}}, {"interfaces": "Must be an array of objects"}),
         ({"interfaces": [{"public": {}}]}, {"interfaces[0].purpose": "purpose is required"}),
-        ({"interfaces": [{"purpose": "vlan", "label": "x"}]}, {"interfaces[0].purpose": "VLANs are not available"}),
+        ({"interfaces": [{"purpose": "vlan"}]}, {"interfaces[0].label": "label is required"}),
+        ({"interfaces": [{"purpose": "vlan", "label": "a--b"}]}, {"interfaces[0].label": "Must be 1-64 ASCII letters"}),
         ({"interfaces": [{"purpose": "public"}] * 2}, {"interfaces": "A Linode can have one public interface"}),
         ({"interfaces": [{"purpose": "vpc"}]}, {"interfaces[0].subnet_id": "subnet_id is required"}),
         ({"interfaces": [{"purpose": "vpc", "subnet_id": 9}]}, {"interfaces[0].subnet_id": "A Subnet by that ID"}),
@@ -89,15 +90,29 @@ def test_a_linode_as_created(api: Server) -> None:
         ),
         (new({"purpose": "public"}), {"interfaces[0]": "Must have one of public, vpc, vlan"}),
         (new({"public": {}, "vpc": {}}), {"interfaces[0]": "Must have one of public, vpc, vlan"}),
-        (new({"vlan": {"vlan_label": "x"}}), {"interfaces[0].vlan": "VLANs are not available"}),
+        (
+            new({"vlan": {"vlan_label": "x", "ipam_address": "ten"}}),
+            {"interfaces[0].vlan.ipam_address": "Must be an IPv4 address with a prefix"},
+        ),
+        (new(*[{"vlan": {"vlan_label": "x"}}] * 2), {"interfaces": "A Linode can be attached to a VLAN once"}),
         (new({"public": {}, "firewall_id": 4}), {"interfaces[0].firewall_id": "A Firewall by that ID was not found"}),
         (
             new({"public": {"ipv4": {"addresses": [{"address": "198.51.100.9"}]}}}),
-            {"interfaces[0].public.ipv4.addresses[0].address": "Must be auto"},
+            {"interfaces[0].public.ipv4.addresses[0].address": "198.51.100.9 is neither the Linode's nor a free"},
         ),
         (
-            new({"public": {"ipv4": {"addresses": [{}, {}]}}}),
-            {"interfaces[0].public.ipv4": "An interface of the lab has one address"},
+            new({"public": {"ipv4": {"addresses": [7]}}}),
+            {"interfaces[0].public.ipv4.addresses": "Must be an array of objects"},
+        ),
+        (new({"public": {}}) | {"private_ip": True}, {"private_ip": "Linodes with Linode interfaces cannot have"}),
+        ({"image": None, "interfaces": [{"purpose": "public"}]}, {"interfaces": "Without an image"}),
+        ({"kernel": "linode/2.4"}, {"kernel": "A Kernel by that ID was not found"}),
+        ({"boot_size": 99999}, {"boot_size": "Must be 8192-25600"}),
+        ({"ipv4": ["198.51.100.9"]}, {"ipv4": "198.51.100.9 is neither the Linode's nor a free reserved"}),
+        ({"disk_encryption": "some"}, {"disk_encryption": "Must be one of enabled, disabled"}),
+        (
+            {"type": "g7-premium-2", "region": "us-east"},
+            {"type": "This plan is not currently available in the selected region"},
         ),
     ],
 )
@@ -174,9 +189,9 @@ def test_new_interfaces(api: Server) -> None:
     for linode in (both, private, plain):
         api.settled(linode["id"], "running")
     hosts = [api.hosts.hosts[linode["id"]] for linode in (both, private, plain)]
-    assert [host.public_ipv4 for host in hosts] == [*both["ipv4"], None, *plain["ipv4"]]
+    assert [host.public_ipv4 for host in hosts] == [*both["ipv4"], None, None]
     assert [[item.address for item in host.vpc] for host in hosts] == [["10.0.0.20"], ["10.0.0.2"], []]
-    assert (private["ipv4"], private["ipv6"], len(plain["ipv4"])) == ([], None, 1)
+    assert (private["ipv4"], private["ipv6"], len(plain["ipv4"])) == ([], None, 1)  # of no interface, but assigned
     rows = api.get(f"/vpcs/{subnet['vpc_id']}/ips")["data"]
     assert [(row["linode_id"], row["config_id"]) for row in rows] == [(both["id"], None), (private["id"], None)]
 

@@ -14,6 +14,7 @@ from lab.server import PortTaken, serve
 from lab.settings import SettingError, Settings
 from lab.shell import CommandError
 from lab.store import StateError, made_with_hosts
+from lab.tasks import TASKS
 
 REFUSALS = (
     *(daemon.DaemonError, PortTaken, SettingError, StateError),
@@ -119,6 +120,8 @@ def _add_fault_options(parser: argparse.ArgumentParser) -> None:
     helps: dict[str, tuple[type, str]] = {
         "label": (str, "of the Linode; without it, any"),
         "seconds": (float, "how long; for timeout and rate-limit, what Retry-After says"),
+        "task": (str, f"only one of {', '.join(TASKS)}"),
+        "linodes": (int, "how many Linodes"),
         "share": (float, "share of the requests, up to 1"),
         "method": (str, "only requests with this method"),
         "path": (str, "only requests whose path begins so, /linode/instances for example"),

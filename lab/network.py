@@ -38,13 +38,15 @@ _ROUTER_SYSCTL = (
 _UNREACHABLE = ("unreachable", str(PUBLIC), "metric", "4278198272")
 
 
-# Private addresses are reached from private addresses, within one datacenter. Group 0 is the platform's own.
+# Private addresses are reached from private addresses, within one datacenter; a port's group is its datacenter, or 0
+# for the platform's own. What is for none of the lab's goes to the machine, which drops it.
 _DATACENTERS = ", ".join(f"{number} . {number}" for number in range(1, 64))
 _PRIVATE_RULES = f"""
 table ip private {{
   chain forward {{
     type filter hook forward priority filter; policy accept;
     ip daddr != {PRIVATE} accept
+    oifname "machine" accept
     ip saddr != {PRIVATE} drop
     iifgroup 0 accept
     oifgroup 0 accept
@@ -108,7 +110,6 @@ class Network:
             await self._refuse_overlap()
             await run("ip", "route", "replace", *_UNREACHABLE)
             await self._router(ROUTER)
-            await _ip(f"route add unreachable {PRIVATE}", namespace=ROUTER)
             await run("ip", "netns", "exec", ROUTER, "nft", "-f", "-", stdin=_PRIVATE_RULES)
             await run("ip", "link", "add", MACHINE_LINK, "type", "veth", "peer", "name", "machine", "netns", ROUTER)
             await _ip(

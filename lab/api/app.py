@@ -37,7 +37,7 @@ from lab.api import (
     vpc_ips,
     vpcs,
 )
-from lab.api.wire import LocalOnly, http_error
+from lab.api.wire import LastSlash, LocalOnly, http_error
 from lab.faults import Faults, FaultyApi
 from lab.hosts import Hosts
 from lab.lifecycle import Lifecycle
@@ -102,7 +102,7 @@ def create_app(lab: Lab) -> FaultyApi:
             Mount("/lab", routes=control.ROUTES),
             control.PAGE_ROUTE,
         ],
-        middleware=[Middleware(LocalOnly)],
+        middleware=[Middleware(LocalOnly), Middleware(LastSlash)],
         exception_handlers={HTTPException: http_error, Exception: http_error},
         lifespan=lifespan,
     )

@@ -166,6 +166,18 @@ class LocalOnly:
         await self._app(scope, receive, send)
 
 
+class LastSlash:
+    """Let a path that ends with a slash mean the same without, as Linode does."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] != "/":
+            scope = {**scope, "path": scope["path"].rstrip("/")}
+        await self._app(scope, receive, send)
+
+
 def fields(body: Json, problems: Problems, types: Mapping[str, type]) -> Json:
     """Return the named fields that the body has and that are not null; note those of a wrong type."""
     words = {str: "a string", int: "an integer", bool: "a boolean", list: "an array", dict: "an object"}

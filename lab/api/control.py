@@ -90,7 +90,7 @@ async def change(lab: Lab, kind: str, label: str) -> None:
 
 
 def _instance(lab: Lab, instance: Instance) -> Json:
-    vpc = [item.address for item in instance.vpc_interfaces]
+    vpc = [item.address for item in instance.vpc_interfaces if item.address]
     return {**instances.render(instance), "vpc": vpc, "busy": lab.lifecycle.busy(instance)}
 
 

@@ -66,6 +66,7 @@ class Reader:
         self._problems = problems
         self._instance = instance
         self._replaced = replaced
+        self._named: list[IPv4Network] = []  # what the request has named so far
 
     def read(self, body: Json, default: str, only: bool) -> tuple[str, list[Wish]]:
         """Return the interface generation, which is ``default`` where none is named, and what is asked for."""
@@ -190,12 +191,13 @@ class Reader:
         if address == "auto" or wish.subnet is None:
             return
         found = self._ipv4(address, name)
-        if found and self._free(wish.subnet, found, name):
+        if found and self._free(wish.subnet, found, name) and self._once(found, name):
             wish.addresses[-1] = found
 
     def _public_address(self, wish: Wish, address: Any, name: str) -> None:
         wish.addresses.append(None)
-        if address != "auto" and (found := self._ipv4(address, name)) and self.owns(found, name):
+        found = self._ipv4(address, name) if address != "auto" else None
+        if found and self.owns(found, name) and self._once(found, name):
             wish.addresses[-1] = found
 
     def _nat(self, wish: Wish, nat: Any, any_word: str, name: str) -> None:
@@ -219,7 +221,7 @@ class Reader:
                 wish.ranges.append(item)
             elif not isinstance(item, str) or "/" not in item or not _parses(IPv4Network, item):
                 self._problems.add(where, "Must be an IPv4 network, or a prefix length as /28")
-            elif wish.subnet and self._free_range(wish.subnet, item, where):
+            elif wish.subnet and self._free_range(wish.subnet, item, where) and self._once(item, where):
                 wish.ranges.append(item)
 
     def _ipv6(self, wish: Wish, item: Json, name: str) -> None:
@@ -281,9 +283,22 @@ class Reader:
         ends = [str(network[0]), str(network[-1]), *pool.taken(cidr)]
         return all(self._free(subnet, address, name) for address in dict.fromkeys(ends))
 
+    def _once(self, cidr: str, name: str) -> bool:
+        """Tell whether an address or range is the first of its kind in the request."""
+        network = IPv4Network(cidr)
+        if any(network.overlaps(other) for other in self._named):
+            self._problems.add(name, f"{cidr} is there twice")
+            return False
+        self._named.append(network)
+        return True
+
     def owns(self, address: str, name: str) -> bool:
         """Tell whether a public address may be put on the Linode's interface: its own, or reserved and free."""
         if self._instance and address in self._instance.public_ipv4:
+            others = [item for item in self._instance.linode_interfaces if item not in self._replaced]
+            if any(address in (item.nat_1_1, *item.addresses) for item in others):
+                self._problems.add(name, f"{address} is on another interface of the Linode")
+                return False
             return True
         held = {listed for other in self._lab.store.all(Instance) for listed in other.ipv4}
         for item in self._lab.store.all(Address):

@@ -61,7 +61,8 @@ class Change:
         if wish.subnet:
             pool = self.lab.addresses.subnets[wish.subnet.id]
             interface.vpc_id, interface.subnet_id = wish.subnet.vpc_id, wish.subnet.id
-            interface.addresses = [self.take(pool, address) for address in wish.addresses]
+            self._take_named(pool, wish)
+            interface.addresses = [address or self.take(pool) for address in wish.addresses]
             interface.ranges = [self._range(pool, item) for item in wish.ranges]
             interface.nat_1_1 = self._public(None if wish.nat == "auto" else wish.nat) if wish.nat else None
             self._fill_ipv6(interface, wish, wish.subnet.ipv6)
@@ -139,14 +140,20 @@ class Change:
         for address in [item for item in self.instance.public_ipv4 if item in addresses]:
             self.drop_address(address)
 
+    def _take_named(self, pool: Pool, wish: Wish) -> None:
+        """Take the addresses and ranges that a wish names, before any is chosen for it."""
+        named = [address for address in wish.addresses if address]
+        ranges = [IPv4Network(item) for item in wish.ranges if not item.startswith("/")]
+        for address in (*named, *(str(host) for network in ranges for host in network)):
+            self.take(pool, address)
+
     def _range(self, pool: Pool, item: str) -> str:
-        if item.startswith("/"):
-            cidr = pool.take_block(int(item[1:]))
-            self._undo += [partial(pool.release, address) for address in pool.taken(cidr)]
-            return cidr
-        for host in IPv4Network(item):
-            self.take(pool, str(host))
-        return item
+        """Return a range that is named, or take one of a size."""
+        if not item.startswith("/"):
+            return item
+        cidr = pool.take_block(int(item[1:]))
+        self._undo += [partial(pool.release, address) for address in pool.taken(cidr)]
+        return cidr
 
     def _fill_ipv6(self, interface: Interface, wish: Wish, ranges: list[str]) -> None:
         """Give a VPC interface a /64 of its subnet for SLAAC, and the ranges that it is to have."""

@@ -17,6 +17,10 @@ def bare(api: Server, *interfaces: Any) -> Any:
     return api.settled(linode["id"], "offline")
 
 
+def first(api: Server, linode: Any) -> Any:
+    return api.get(f"{PATH}/{linode['id']}/interfaces")["interfaces"][0]
+
+
 def routes(api: Server, linode: Any) -> list[dict[str, bool]]:
     return [item["default_route"] for item in api.get(f"{PATH}/{linode['id']}/interfaces")["interfaces"]]
 
@@ -107,6 +111,33 @@ def test_bad_interfaces(api: Server, body: Any, expected: Any) -> None:
     if isinstance(expected, dict):
         assert all(str(found[name]).startswith(words) for name, words in expected.items()), found
     assert len(api.get(f"{PATH}/{linode['id']}/interfaces")["interfaces"]) == 1
+
+
+def test_what_is_named_is_taken_before_what_is_chosen(api: Server) -> None:
+    subnet, linode = api.subnet(), bare(api)
+    addresses = [{"address": "auto"}, {"address": "10.0.0.2", "primary": True}]
+    wish = {"subnet_id": subnet["id"], "ipv4": {"addresses": addresses, "ranges": [{"range": "10.0.0.4/30"}]}}
+    made = api.post(f"{PATH}/{linode['id']}/interfaces", vpc=wish)["vpc"]["ipv4"]["addresses"]
+    assert [(item["address"], item["primary"]) for item in made] == [("10.0.0.3", False), ("10.0.0.2", True)]
+    twice = [{"address": "10.0.0.40"}, {"address": "10.0.0.40"}, {"address": "10.0.0.50"}]
+    wish["ipv4"] = {"addresses": twice, "ranges": [{"range": "10.0.0.48/28"}]}
+    assert api.refusals("PUT", f"{PATH}/{linode['id']}/interfaces/{first(api, linode)['id']}", vpc=wish) == {
+        "vpc.ipv4.addresses[1].address": "10.0.0.40 is there twice",
+        "vpc.ipv4.ranges[0]": "10.0.0.48/28 is there twice",
+    }
+
+
+def test_an_address_is_on_one_interface(api: Server) -> None:
+    subnet, linode = api.subnet(), bare(api, {"public": {}})
+    wish = {"subnet_id": subnet["id"], "ipv4": {"addresses": [{"nat_1_1_address": linode["ipv4"][0]}]}}
+    assert api.refusals("POST", f"{PATH}/{linode['id']}/interfaces", vpc=wish) == {
+        "vpc.ipv4.addresses[0].nat_1_1_address": f"{linode['ipv4'][0]} is on another interface of the Linode"
+    }
+    addresses = [{"address": linode["ipv4"][0]}] * 2
+    path = f"{PATH}/{linode['id']}/interfaces/{first(api, linode)['id']}"
+    assert api.refusals("PUT", path, public={"ipv4": {"addresses": addresses}}) == {
+        "public.ipv4.addresses[1].address": f"{linode['ipv4'][0]} is there twice"
+    }
 
 
 def test_a_full_subnet_changes_nothing(api: Server) -> None:

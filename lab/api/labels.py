@@ -29,7 +29,7 @@ def check_linode_label(label: str, others: Iterable[str], problems: Problems) ->
         problems.add("label", "Label must be unique among your linodes")
 
 
-def check_label(label: Any, lengths: range, others: Iterable[str], among: str, problems: Problems) -> None:
+def check_plain_label(label: Any, lengths: range, others: Iterable[str], among: str, problems: Problems) -> None:
     """Note what is wrong with the label of something: its length, or that it is not unique among ``others``."""
     if not isinstance(label, str):
         problems.add("label", "label is required" if label is None else "Must be a string")

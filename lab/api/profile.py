@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from lab.api.access import USERNAME, is_ssh_key
-from lab.api.labels import check_label
+from lab.api.labels import check_plain_label
 from lab.api.listing import page
 from lab.api.wire import Call, Problems, fields, route
 from lab.models import Json, SshKey
@@ -42,7 +42,7 @@ async def create_key(call: Call) -> Json:
     """Keep a public SSH key, for Linodes that are made with ``authorized_users``."""
     problems = Problems()
     given = fields(call.body, problems, {"label": str, "ssh_key": str})
-    check_label(given.get("label"), LABEL_LENGTH, (), "", problems)
+    check_plain_label(given.get("label"), LABEL_LENGTH, (), "", problems)
     if not is_ssh_key(given.get("ssh_key")):
         reason = "SSH Key is not a public key in OpenSSH's format"
         problems.add("ssh_key", reason if "ssh_key" in given else "ssh_key is required")
@@ -60,7 +60,7 @@ async def update_key(call: Call) -> Json:
     """Change a key's label; Linodes have the key itself."""
     key, problems = call.record(SshKey), Problems()
     label = fields(call.body, problems, {"label": str}).get("label", key.label)
-    check_label(label, LABEL_LENGTH, (), "", problems)
+    check_plain_label(label, LABEL_LENGTH, (), "", problems)
     problems.check()
     key.label = label
     call.lab.store.save(key)

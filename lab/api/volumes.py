@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from lab import catalog, journal
-from lab.api.labels import check_label, check_tags, new_tags
+from lab.api.labels import check_plain_label, check_tags, new_tags
 from lab.api.listing import page
 from lab.api.wire import ApiError, Call, Problems, fields, route
 from lab.models import Instance, Json, Volume, now
@@ -176,7 +176,7 @@ def _linode(call: Call, given: Json, problems: Problems) -> Instance | None:
 
 def _check_label(call: Call, label: Any, problems: Problems) -> None:
     others = [item.label for item in call.lab.store.all(Volume)]
-    check_label(label, LABEL_LENGTH, others, "your volumes", problems)
+    check_plain_label(label, LABEL_LENGTH, others, "your volumes", problems)
 
 
 def _check_size(size: int, least: int, problems: Problems) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from lab import catalog, journal
 from lab.api import access, disks
 from lab.api.configs import new_config
-from lab.api.instances import UNAVAILABLE, check_encryption, image_entity, render
+from lab.api.instances import ABSENT, UNAVAILABLE, check_encryption, image_entity, render
 from lab.api.wire import ApiError, Call, Problems, fields, route
 from lab.api.wiring import changing
 from lab.models import Address, Instance, Json
@@ -108,6 +108,8 @@ async def migrate_instance(call: Call) -> Json:
         problems.add("region", UNAVAILABLE)
     elif any(item.purpose != "public" for _, item in instance.all_interfaces):
         problems.add("region", "A Linode with VPC or VLAN interfaces cannot be migrated")
+    elif call.body.get("placement_group"):
+        problems.add("placement_group", ABSENT["placement_group"])
     elif any(item.reserved and item.address in instance.ipv4 for item in call.lab.store.all(Address)):
         problems.add("region", "A Linode with reserved addresses cannot be migrated")
     problems.check()

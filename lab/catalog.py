@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from lab.models import Json
 
 # Regions: (id, city, country, has VPCs). The capabilities are those a fleet of this kind asks about.
@@ -69,6 +71,7 @@ _TYPES = (
     ("g6-dedicated-56", "Dedicated 256GB", "dedicated", 56, 256, 5000, 11000, 11000, 2304, 200),
     ("g6-dedicated-64", "Dedicated 512GB", "dedicated", 64, 512, 7200, 12000, 12000, 4608, 240),
 )
+_HOSTS, _FEW_HOSTS = 8, {"no-osl-1": 3}  # physical hosts of a region; Linode does not tell
 _DEARER = {"id-cgk": 1.2, "br-gru": 1.4}  # regions with prices of their own
 _HOURS = 2 / 3 * 1000  # a month's price is that of so many hours
 
@@ -158,6 +161,12 @@ def _image(image_id: str, label: str, vendor: str | None) -> Json:
 
 REGIONS: dict[str, Json] = {row[0]: _region(*row) for row in _REGIONS}
 TYPES: dict[str, Json] = {row[0]: _type(row) for row in _TYPES}
+
+
+def physical_hosts(region_id: str) -> list[str]:
+    """Return the ids of the machines that a region's Linodes run on; the lab's own, but as bounded as anybody's."""
+    count = _FEW_HOSTS.get(region_id, _HOSTS)
+    return [hashlib.sha1(f"{region_id} {number}".encode()).hexdigest() for number in range(count)]
 
 
 def images(hosts: bool) -> dict[str, Json]:

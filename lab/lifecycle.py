@@ -12,11 +12,11 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 
-from lab import catalog
+from lab import catalog, packet_filter
 from lab.addresses import Addresses
 from lab.faults import Faults
 from lab.hosts import Host, HostError, Hosts
-from lab.models import Event, Instance, Json, Subnet, now
+from lab.models import Event, FirewallDevice, Instance, Json, Record, Subnet, now
 from lab.network import VpcAddress
 from lab.shell import CommandError
 from lab.store import Store
@@ -49,11 +49,16 @@ class Lifecycle:
         """Tell whether something is under way on an instance."""
         return instance.id in self._work or instance.id in self._deletions
 
-    def begin(self, instance: Instance, status: str, action: str, secondary: Json | None = None) -> None:
-        """Set a passing status, open the event for it, and do what it stands for in the background."""
+    def begin(
+        self, instance: Instance, status: str, action: str, secondary: Json | None = None, also: tuple[Record, ...] = ()
+    ) -> None:
+        """Set a passing status, open the event for it, and do what it stands for in the background.
+
+        The records of ``also`` are saved with it, all or none.
+        """
         event = self.event(action, instance, secondary)
         instance.status, instance.event_id, instance.updated = status, event.id, now()
-        self._store.save(instance, event)
+        self._store.save(instance, event, *also)
         self._work_on(instance)
 
     def event(self, action: str, instance: Instance, secondary: Json | None = None) -> Event:
@@ -168,6 +173,7 @@ class Lifecycle:
         await self._make(instance, host)
         if reason := await self._faults.boot(instance.label):
             raise HostError(f"{instance.label} did not boot: {reason}")
+        await packet_filter.apply(self._store, self._hosts)  # no packet reaches a host before its firewall is there
         await self._hosts.start(host)
         return "running"
 
@@ -212,7 +218,8 @@ class Lifecycle:
                 raise
             event.status, event.ended = "finished", time.time()
             self._store.save(event)
-            self._store.delete(instance)
+            devices = [item for item in self._store.all(FirewallDevice) if item.linode_id == instance.id]
+            self._store.delete(instance, *devices)
             self._addresses.release(instance)
         finally:
             self._deletions.pop(instance.id, None)

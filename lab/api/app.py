@@ -13,9 +13,9 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.routing import Mount
 
-from lab import catalog
+from lab import catalog, packet_filter
 from lab.addresses import Addresses
-from lab.api import control, domains, events, instances, lookups, tags, vpcs
+from lab.api import control, domains, events, firewalls, instances, lookups, placement, tags, vpcs
 from lab.api.wire import LocalOnly, http_error
 from lab.faults import Faults, FaultyApi
 from lab.hosts import Hosts
@@ -25,7 +25,10 @@ from lab.models import Instance, Subnet
 from lab.settings import Settings
 from lab.store import Store
 
-ROUTES = [*lookups.ROUTES, *instances.ROUTES, *vpcs.ROUTES, *tags.ROUTES, *events.ROUTES, *domains.ROUTES]
+ROUTES = [
+    *(*lookups.ROUTES, *instances.ROUTES, *vpcs.ROUTES, *firewalls.ROUTES, *placement.ROUTES),
+    *(*tags.ROUTES, *events.ROUTES, *domains.ROUTES),
+]
 
 
 class Lab:
@@ -44,7 +47,8 @@ class Lab:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Go on with what was under way, and watch the hosts until the end."""
+        """Filter, go on with what was under way, and watch the hosts until the end."""
+        await packet_filter.apply(self.store, self.hosts)
         await self.lifecycle.recover()
         watch = asyncio.create_task(self.lifecycle.watch(self.settings.watchdog_interval))
         yield

@@ -8,7 +8,7 @@ import time
 from lab.api.listing import page
 from lab.api.lookups import USERNAME
 from lab.api.wire import Call, route
-from lab.models import Event, Json
+from lab.models import Event, Instance, Json
 
 KEYS = (
     *("id", "action", "created", "entity.id", "entity.type", "percent_complete"),
@@ -33,6 +33,19 @@ async def mark_seen(call: Call) -> Json:
         event.seen = True
     call.lab.store.save(*unseen)
     return {}
+
+
+def notify(call: Call, action: str, entity: Json, secondary: Json | None = None) -> Event:
+    """Return an event, not saved yet, of something that is done already: a notification."""
+    moment = time.time()
+    number = call.lab.store.next_id()
+    return Event(number, action, entity, secondary, status="notification", started=moment, ended=moment)
+
+
+def linode_entity(linode: Instance) -> Json:
+    """Return a Linode as an event, or a firewall, refers to it."""
+    url = f"/v4/linode/instances/{linode.id}"
+    return {"id": linode.id, "type": "linode", "label": linode.label, "url": url}
 
 
 def render(event: Event) -> Json:

@@ -6,13 +6,12 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-import uuid
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address
 from typing import Any
 
 from lab import catalog
 from lab.addresses import PRIVATE
-from lab.api import interfaces
+from lab.api import firewalls, interfaces, placement
 from lab.api.labels import check_linode_label, check_tags, new_tags
 from lab.api.listing import page
 from lab.api.lookups import USERNAME
@@ -33,8 +32,6 @@ CREATE_FIELDS = {
     **{"booted": bool, "private_ip": bool, "backups_enabled": bool},
 }
 ABSENT = {
-    "firewall_id": "A Firewall by that ID was not found",
-    "placement_group": "A Placement Group by that ID was not found",
     "stackscript_id": "A StackScript by that ID was not found",
     "backup_id": "A Backup by that ID was not found",
 }
@@ -70,6 +67,8 @@ async def create_instance(call: Call) -> Json:
         if body.get(name) not in (None, -1):
             problems.add(name, reason)
     generation, wishes = interfaces.Reader(lab, region, problems).read(body)
+    chosen = firewalls.choose_all(lab.store, generation, body.get("firewall_id"), wishes, problems)
+    group, host = placement.choose(lab.store, region, body.get("placement_group"), problems)
     problems.check()
 
     attached, ipv4 = interfaces.allocate(lab, generation, wishes, given.get("private_ip", False))
@@ -83,7 +82,7 @@ async def create_instance(call: Call) -> Json:
         image=given.get("image"),
         interface_generation=generation,
         config_id=lab.store.next_id() if generation == interfaces.LEGACY else None,
-        host_uuid=uuid.uuid4().hex,
+        host_uuid=host,
         interfaces=attached,
         ipv4=ipv4,
         ipv6=f"{_ipv6_address(IPV6_PREFIX, number)}/128" if public else None,
@@ -94,9 +93,11 @@ async def create_instance(call: Call) -> Json:
         backups_enabled=given.get("backups_enabled", False),
         alerts=_alerts(ALERTS, given),
         maintenance_policy=given.get("maintenance_policy", MAINTENANCE_POLICIES[0]),
+        placement_group=placement.of_member(group) if group else None,
     )
     lab.store.save(*new_tags(lab.store, tags))
-    lab.lifecycle.begin(instance, "provisioning", "linode_create", _image_entity(lab.images, instance))
+    image, devices = _image_entity(lab.images, instance), firewalls.new_devices(lab.store, chosen, instance)
+    lab.lifecycle.begin(instance, "provisioning", "linode_create", image, also=devices)
     return render(instance)
 
 
@@ -203,7 +204,7 @@ def render(instance: Instance) -> Json:
         "tags": instance.tags,
         "host_uuid": instance.host_uuid,
         "has_user_data": False,
-        "placement_group": None,
+        "placement_group": instance.placement_group,
         "disk_encryption": "enabled",
         "lke_cluster_id": None,
         "capabilities": [],

@@ -33,6 +33,7 @@ class Wish:
     subnet: Subnet | None = None
     address: str | None = None
     nat: bool = False
+    firewall_id: Any = None
 
 
 class Reader:
@@ -89,9 +90,7 @@ class Reader:
         if kinds == ["vlan"]:
             self._problems.add(f"{name}.vlan", NO_VLANS)
             return None
-        if item.get("firewall_id") not in (None, -1):
-            self._problems.add(f"{name}.firewall_id", "A Firewall by that ID was not found")
-        wish = Wish(kinds[0], primary=True)
+        wish = Wish(kinds[0], primary=True, firewall_id=item.get("firewall_id"))
         inner = item[wish.purpose]
         ipv4 = self._object(inner, "ipv4", f"{name}.{wish.purpose}")
         addresses = ipv4.get("addresses") or [{}]

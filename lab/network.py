@@ -135,10 +135,7 @@ class Network:
         await _quiet("ip", "link", "del", MACHINE_LINK)
         await _quiet("nft", "delete", "table", "inet", TABLE)
         await _quiet("ip", "route", "del", *_UNREACHABLE)
-        if self._saved.exists():
-            for name, value in json.loads(self._saved.read_text()).items():
-                _sysctl(name).write_text(value)
-            self._saved.unlink()
+        self._reset_machine()
 
     async def filter(self, rules: Mapping[str, str]) -> None:
         """Let each router filter by its rules, nftables text, in one step; a router without any filters nothing.
@@ -252,6 +249,12 @@ class Network:
             self._saved.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._saved.write_text(json.dumps({name: before, **saved}))
             _sysctl(name).write_text(str(least))
+
+    def _reset_machine(self) -> None:
+        if self._saved.exists():
+            for name, value in json.loads(self._saved.read_text()).items():
+                _sysctl(name).write_text(value)
+            self._saved.unlink()
 
 
 async def tracked() -> dict[str, tuple[int, int]]:

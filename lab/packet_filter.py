@@ -5,9 +5,10 @@ Data: the account's instances, subnets, firewalls and devices -> for each router
 router's ruleset. Flow: a change, or a host's boot -> ``apply`` -> Hosts.filter -> the routers.
 
 A packet finds the rules of its two ports by one look-up each, so that its cost does not grow with the number of hosts.
-It is let through by the outbound rules of the host it leaves, then by the inbound rules of the host it is for. Replies
-and what else belongs to a connection that was let through once pass without another look, after a change of the rules
-too. What no firewall concerns is not tracked. The lab's hosts have no IPv6: rules for it are kept, and match nothing.
+It has to pass the outbound rules of the host it leaves, then the inbound rules of the host it is for. What belongs to a
+connection that was let through once, replies above all, passes without another look. Linode's firewalls are stateful
+too; what a change of rules does to open connections it does not say: here they go on.
+What no firewall concerns is not tracked. The lab's hosts have no IPv6: rules for it are kept, and match nothing.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ table ip {network.FIREWALL_TABLE} {{
   }}
   chain forward {{
     type filter hook forward priority filter; policy accept;
-    ct state established,related accept
+    ct state established,related,untracked accept
     ip daddr {METADATA} accept
     iifname vmap @outbound
     oifname vmap @inbound

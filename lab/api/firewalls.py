@@ -117,9 +117,8 @@ async def update_rules(call: Call) -> Json:
     store, firewall, problems = call.lab.store, call.record(Firewall), Problems()
     rules = firewall_rules.read(call.body, "", firewall.rules, problems)
     problems.check()
-    changed = firewall_rules.version(rules, firewall.rules["version"] + 1)
-    if changed["rules"]["fingerprint"] != firewall.rules["fingerprint"]:
-        firewall.versions.append(changed)
+    if any(rules[name] != firewall.rules[name] for name in firewall_rules.KEYS):
+        firewall.versions.append(firewall_rules.version(rules, firewall.rules["version"] + 1))
         firewall.updated = now()
         store.save(firewall, notify(call, "firewall_rules_update", _entity(firewall)))
     await _apply(call)

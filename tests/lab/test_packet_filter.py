@@ -101,7 +101,7 @@ table ip cloud_firewall {
   }
   chain forward {
     type filter hook forward priority filter; policy accept;
-    ct state established,related accept
+    ct state established,related,untracked accept
     ip daddr 169.254.169.254 accept
     iifname vmap @outbound
     oifname vmap @inbound

@@ -54,10 +54,14 @@ async def create_firewall(call: Call) -> Json:
     rules = firewall_rules.read(given["rules"], "rules.", {}, problems) if "rules" in given else {}
     firewall = Firewall(store.next_id(), given.get("label", ""), [], tags=tags)
     devices: list[FirewallDevice] = []
-    for name, ids in fields(given.get("devices", {}), problems, dict.fromkeys(DEVICES, list)).items():
+    for name, kind in DEVICES.items():
+        ids = given.get("devices", {}).get(name) or []
+        if not isinstance(ids, list):
+            problems.add(f"devices.{name}", "Must be an array")
+            continue
         for number, entity_id in enumerate(ids):
             field = f"devices.{name}[{number}]"
-            devices += _new_device(call, firewall, DEVICES[name], entity_id, field, devices, problems)
+            devices += _new_device(call, firewall, kind, entity_id, field, devices, problems)
     problems.check()
     firewall.versions.append(firewall_rules.version(rules, 1))
     store.save(firewall, *devices, notify(call, "firewall_create", _entity(firewall)))

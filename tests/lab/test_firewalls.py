@@ -147,7 +147,7 @@ def rules(**rule: Any) -> dict[str, Any]:
         (rules(description=""), {"rules.inbound[0].description": "Length must be 1-100 characters"}),
         (rules(description="x" * 101), {"rules.inbound[0].description": "Length must be 1-100 characters"}),
         ({"devices": {"linodes": [5]}}, {"devices.linodes[0]": "A Linode by that ID was not found"}),
-        ({"devices": {"linodes": 5}}, {"linodes": "Must be an array"}),
+        ({"devices": {"linodes": 5}}, {"devices.linodes": "Must be an array"}),
         (
             {"devices": {"linode_interfaces": [5]}},
             {"devices.linode_interfaces[0]": "A Linode Interface by that ID was not found"},

@@ -45,7 +45,7 @@ def interfaces(host: int) -> list[Interface]:
     return [Interface(host * 10, "public", True, PUBLIC[host]), *([vpc] if host in PRIVATE else [])]
 
 
-def linode(host: int, generation: str) -> Instance:
+def linode(host: int, generation: str, its: list[Interface]) -> Instance:
     return Instance(
         id=host,
         label=f"host-{host}",
@@ -55,8 +55,8 @@ def linode(host: int, generation: str) -> Instance:
         interface_generation=generation,
         config_id=None,
         host_uuid="",
-        interfaces=interfaces(host),
-        ipv4=[PUBLIC[host]],
+        interfaces=its,
+        ipv4=[],
         ipv6=None,
         booted=True,
     )
@@ -87,15 +87,12 @@ class Wire:
 
     def up(self) -> None:
         self.do(self.network._router(network.ROUTER))
-        for host in PUBLIC:
-            self.add_host(host)
+        for host, address in PUBLIC.items():
+            vpc = (VpcAddress(VPC, SUBNET, PRIVATE[host], "10.0.0.0/24"),) if host in PRIVATE else ()
+            self.do(self.network.add_host(host, address, vpc))
         self.do(self.network.add_service("outside", OUTSIDE))
         self.put((WEB, firewall("ACCEPT ACCEPT")))  # a machine can track from its first such rules on
         self.put()
-
-    def add_host(self, host: int) -> None:
-        vpc = (VpcAddress(VPC, SUBNET, PRIVATE[host], "10.0.0.0/24"),) if host in PRIVATE else ()
-        self.do(self.network.add_host(host, PUBLIC[host], vpc))
 
     def down(self) -> None:
         self.clear()
@@ -121,7 +118,7 @@ class Wire:
             FirewallDevice(500 + place, item.id, kind, entity, host)
             for place, (kind, host, entity, item) in enumerate(on)
         ]
-        hosts = [linode(host, generation) for host in PUBLIC]
+        hosts = [linode(host, generation, interfaces(host)) for host in PUBLIC]
         subnets = [Subnet(SUBNET, VPC, "main", "10.0.0.0/24")]
         self.do(self.network.filter(rulesets(hosts, subnets, [item for *_, item in on], devices)))
 
@@ -384,10 +381,15 @@ def test_hosts_without_a_firewall_are_not_tracked_beside_one_that_has_it(wire: W
 
 
 def test_a_router_filters_from_its_first_moment(wire: Wire) -> None:
-    wire.do(wire.network.remove_vpc(VPC))
-    wire.put((WEB, firewall("DROP ACCEPT")))
-    for host in PRIVATE:
-        wire.add_host(host)
-    wire.listen(WEB, 80)
-    assert not wire.reaches(CLIENT, PRIVATE[WEB], 80)
-    assert not wire.reaches(CLIENT, PUBLIC[WEB], 80)
+    """A VPC's router is made for the first host in it; what it is to filter by may be there before."""
+    subnet = Subnet(10, 9, "late", "10.9.0.0/24")
+    late = [Interface(number * 10, "vpc", False, subnet_id=subnet.id) for number in (4, 5)]
+    hosts = [linode(number, "legacy_config", [interface]) for number, interface in zip((4, 5), late, strict=True)]
+    device = FirewallDevice(500, 100, "linode", 4, 4)
+    wire.do(wire.network.filter(rulesets(hosts, [subnet], [firewall("DROP ACCEPT")], [device])))
+    for host in hosts:
+        vpc = VpcAddress(subnet.vpc_id, subnet.id, f"10.9.0.{host.id}", subnet.ipv4)
+        wire.do(wire.network.add_host(host.id, None, (vpc,)))
+        wire.listen(host.id, 80)
+    assert wire.reaches(4, "10.9.0.5", 80)
+    assert not wire.reaches(5, "10.9.0.4", 80)

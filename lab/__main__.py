@@ -7,7 +7,7 @@ import argparse
 import asyncio
 import sys
 
-from lab import daemon, faults, upstream
+from lab import daemon, faults, network, upstream
 from lab.hosts import HostError
 from lab.network import NetworkError
 from lab.server import PortTaken, serve
@@ -107,6 +107,12 @@ def _status(settings: Settings) -> int:
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for line in table:
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    for item in state["firewalls"]:
+        print(f"firewall {item['label']}, {item['status']}, on {item['devices']}")
+        print(f"  inbound: {item['inbound']}\n  outbound: {item['outbound']}")
+    if state["firewalls"] and made_with_hosts(settings.database):
+        for router, (count, most) in asyncio.run(network.tracked()).items():
+            print(f"{router} tracks {count} connections of {most} at most")
     for item in state["faults"]:
         print(f"fault: {_words(item)}")
     return 0

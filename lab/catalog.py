@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
 
 from lab.models import Json
@@ -87,6 +88,7 @@ _REGIONS_OF_CLASS = {
     "premium": ("us-iad", "us-ord", "us-sea", "us-mia", "us-lax", "fr-par", "nl-ams", "gb-lon", "de-fra-2", "sg-sin-2"),
     "accelerated": ("us-lax", "us-mia"),
 }
+_HOSTS, _FEW_HOSTS = 8, {"no-osl-1": 3}  # physical hosts of a region; Linode does not tell
 _DEARER = {"id-cgk": 1.2, "br-gru": 1.4}  # regions with prices of their own
 _HOURS = 2 / 3 * 1000  # a month's price is that of so many hours
 
@@ -209,6 +211,12 @@ def _service_type(type_id: str, label: str, monthly: float, dearer: dict[str, fl
 def regions(hosts: bool) -> dict[str, Json]:
     """Return the regions by id, with what they offer: without hosts, also what the lab's hosts cannot do."""
     return {row[0]: _region(*row, hosts) for row in _REGIONS}
+
+
+def physical_hosts(region_id: str) -> list[str]:
+    """Return the ids of the machines that a region's Linodes run on; the lab's own, but as bounded as anybody's."""
+    count = _FEW_HOSTS.get(region_id, _HOSTS)
+    return [hashlib.sha1(f"{region_id} {number}".encode()).hexdigest() for number in range(count)]
 
 
 def images(hosts: bool) -> dict[str, Json]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -66,6 +67,7 @@ class Hosts(Protocol):
     async def stop(self, host: Host) -> None: ...
     async def delete(self, host: Host) -> None: ...
     async def delete_vpc(self, vpc_id: int) -> None: ...
+    async def filter(self, rules: Mapping[str, str]) -> None: ...
     async def running(self) -> set[int]: ...
     async def cleanup(self) -> None: ...
 
@@ -93,6 +95,9 @@ class NoHosts:
 
     async def delete_vpc(self, vpc_id: int) -> None:
         """Nothing to remove."""
+
+    async def filter(self, rules: Mapping[str, str]) -> None:
+        """No packet to filter."""
 
     async def running(self) -> set[int]:
         return set(self._running)
@@ -201,6 +206,11 @@ class PodmanHosts:
         """Remove the network of a VPC that no host is in any more."""
         async with self._wiring:
             await self.network.remove_vpc(vpc_id)
+
+    async def filter(self, rules: Mapping[str, str]) -> None:
+        """Let each router filter by its rules, and no other. Raises CommandError."""
+        async with self._wiring:
+            await self.network.filter(rules)
 
     async def running(self) -> set[int]:
         """Return the ids of the hosts that run."""

@@ -35,6 +35,13 @@ def new(store: Store, action: str, entity: Json, secondary: Json | None = None) 
     return Event(store.next_id(), action, entity, secondary)
 
 
+def notice(store: Store, action: str, entity: Json, secondary: Json | None = None) -> Event:
+    """Return a notification, not saved yet, of something that is done already."""
+    event = done(store, action, entity, secondary)
+    event.status = "notification"
+    return event
+
+
 def done(store: Store, action: str, entity: Json, secondary: Json | None = None) -> Event:
     """Return the event, not saved yet, of something that took no time."""
     event = new(store, action, entity, secondary)

@@ -12,11 +12,11 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 
-from lab import catalog, journal
+from lab import catalog, journal, packet_filter
 from lab.addresses import Addresses
 from lab.faults import Faults
 from lab.hosts import Host, HostError, Hosts
-from lab.models import Address, Event, Instance, Ipv6Range, Json, Record, Subnet, Volume, now
+from lab.models import Address, Event, FirewallDevice, Instance, Ipv6Range, Json, Record, Subnet, Volume, now
 from lab.network import VpcAddress
 from lab.shell import CommandError
 from lab.store import Store
@@ -182,6 +182,7 @@ class Lifecycle:
         await self._make(instance)
         if reason := await self._faults.boot(instance.label):
             raise HostError(f"{instance.label} did not boot: {reason}")
+        await packet_filter.apply(self._store, self._hosts)  # no packet reaches a host before its firewall is there
         await self._hosts.start(self.host(instance))
         return "running"
 
@@ -274,7 +275,8 @@ class Lifecycle:
             other.shared_ipv4 = [address for address in other.shared_ipv4 if address not in own]
         self._store.save(*volumes, *sharing)
         ranges = [item for item in self._store.all(Ipv6Range) if item.linode_id == instance.id]
-        self._store.delete(instance, *ranges, *(item for item in named if not item.reserved))
+        devices = [item for item in self._store.all(FirewallDevice) if item.linode_id == instance.id]
+        self._store.delete(instance, *ranges, *devices, *(item for item in named if not item.reserved))
         self._addresses.release(instance, kept={item.address for item in named if item.reserved})
 
     def _begin_delete(self, instance: Instance) -> Event:

@@ -130,6 +130,7 @@ class Instance(Record):
     watchdog_enabled: bool = True
     network_helper: bool = True
     backups_enabled: bool = False
+    placement_group: Json | None = None  # the group it is a member of, as the API shows it here
     backups_schedule: dict[str, str | None] = field(default_factory=lambda: {"day": None, "window": None})
     alerts: dict[str, int] = field(default_factory=dict)
     maintenance_policy: str = "linode/migrate"
@@ -304,6 +305,56 @@ class AccountSettings(Record):
 
 
 @dataclass
+class Firewall(Record):
+    """A Cloud Firewall; its devices point to it. ``versions`` has all rules it ever had: {"updated", "rules"} each."""
+
+    label: str
+    versions: list[Json]
+    status: str = "enabled"
+    tags: list[str] = field(default_factory=list)
+    created: str = field(default_factory=now)
+    updated: str = field(default_factory=now)
+
+    @property
+    def rules(self) -> Json:
+        """The rules in force: inbound, inbound_policy, outbound, outbound_policy, version, fingerprint."""
+        rules: Json = self.versions[-1]["rules"]
+        return rules
+
+
+@dataclass
+class FirewallDevice(Record):
+    """A firewall on something: ``type`` linode, or linode_interface of Linode ``linode_id``."""
+
+    firewall_id: int
+    type: str
+    entity_id: int
+    linode_id: int
+    created: str = field(default_factory=now)
+    updated: str = field(default_factory=now)
+
+
+@dataclass
+class DefaultFirewalls(Record):
+    """The firewalls of what is made without naming one; there is at most one such record."""
+
+    linode: int | None = None
+    nodebalancer: int | None = None
+    public_interface: int | None = None
+    vpc_interface: int | None = None
+
+
+@dataclass
+class PlacementGroup(Record):
+    """Linodes that are to run on different physical hosts; they say themselves that they are members."""
+
+    label: str
+    region: str
+    placement_group_type: str
+    placement_group_policy: str
+
+
+@dataclass
 class Tag(Record):
     """A tag exists from its first use until it is deleted."""
 
@@ -312,7 +363,10 @@ class Tag(Record):
 
 @dataclass
 class Event(Record):
-    """Something that happened, or happens: scheduled, started, finished or failed. Times in seconds since 1970."""
+    """Something that happened or happens: scheduled, started, finished, failed, or a mere notification.
+
+    Times in seconds since 1970.
+    """
 
     action: str
     entity: Json

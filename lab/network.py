@@ -8,9 +8,11 @@ Only one link, one route and one nftables table stand in the machine's own names
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import ipaddress
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +28,7 @@ MACHINE = "198.51.100.254"  # this machine, as its hosts see it
 ROUTER = "c50k-router"
 MACHINE_LINK = "c50k0"
 TABLE = "c50k_lab"
+FIREWALL_TABLE = "cloud_firewall"  # of a router; lab/packet_filter.py writes it
 PREFIX = "c50k-"
 
 _ROUTER_SYSCTL = (
@@ -33,6 +36,13 @@ _ROUTER_SYSCTL = (
     "net.ipv4.conf.default.proxy_arp=1",
     "net.ipv4.conf.default.rp_filter=0",
 )
+
+# A connection that goes on while its host's firewall is off is far from where it was when the firewall is on again.
+_TRACKING_SYSCTL = "net.netfilter.nf_conntrack_tcp_be_liberal=1"
+
+# Each namespace counts the connections it tracks by itself, but the machine has one limit for each of them.
+_TRACKED, _TRACKED_MAX = "net.netfilter.nf_conntrack_count", "net.netfilter.nf_conntrack_max"
+_TRACKED_LEAST = 1 << 20  # 250,000 in flight, and those that ended in the last two minutes, have to fit
 
 # Unreachable, with the worst metric, stands behind the lab's route: no packet for a lab address leaves the machine.
 _UNREACHABLE = ("unreachable", str(PUBLIC), "metric", "4278198272")
@@ -92,6 +102,20 @@ def vpc_namespace(vpc_id: int) -> str:
     return f"{PREFIX}vpc-{vpc_id}"
 
 
+def public_port(host_id: int) -> str:
+    """Return the port of the public router that a host's public address is behind."""
+    return f"h{host_id}"
+
+
+def vpc_port(host_id: int, subnet_id: int) -> str:
+    """Return the port of a VPC's router that a host's address in a subnet is behind."""
+    return f"h{host_id}s{subnet_id}"
+
+
+def is_router(namespace: str) -> bool:
+    return namespace == ROUTER or namespace.startswith(f"{PREFIX}vpc-")
+
+
 async def namespaces() -> set[str]:
     """Return the names of the lab's network namespaces."""
     lines = (await run("ip", "netns", "list")).splitlines()
@@ -103,6 +127,8 @@ class Network:
 
     def __init__(self, state: Path) -> None:
         self._saved = state / "sysctl.json"
+        self._rules: dict[str, str] = {}  # what each router is to filter by, existing or not
+        self._loaded: dict[str, str] = {}  # what it does filter by
 
     async def up(self) -> None:
         """Join the router to the machine; again is a repair, not an error."""
@@ -124,8 +150,10 @@ class Network:
                 f"route add default via {MACHINE} dev machine",
                 namespace=ROUTER,
             )
-        self._allow_forwarding()
         await run("nft", "-f", "-", stdin=_machine_rules(resolvers()))
+        self._set_machine("net.ipv4.ip_forward", 1)
+        with contextlib.suppress(PermissionError):  # a machine that is a container cannot; `status` tells the limit
+            self._set_machine(_TRACKED_MAX, _TRACKED_LEAST)
 
     async def down(self) -> None:
         """Remove all of it, whatever is left of it, and set the machine's settings back."""
@@ -134,9 +162,17 @@ class Network:
         await _quiet("ip", "link", "del", MACHINE_LINK)
         await _quiet("nft", "delete", "table", "inet", TABLE)
         await _quiet("ip", "route", "del", *_UNREACHABLE)
-        if self._saved.exists():
-            Path("/proc/sys/net/ipv4/ip_forward").write_text(json.loads(self._saved.read_text())["net.ipv4.ip_forward"])
-            self._saved.unlink()
+        self._reset_machine()
+
+    async def filter(self, rules: Mapping[str, str]) -> None:
+        """Let each router filter by its rules, nftables text, in one step; a router without any filters nothing.
+
+        A router that is made later has its rules before it has a port.
+        """
+        self._rules = dict(rules)
+        for name in await namespaces():
+            if is_router(name):
+                await self._load_rules(name)
 
     async def add_host(
         self,
@@ -163,7 +199,7 @@ class Network:
         await _ip("link set lo up", namespace=namespace)
         devices = (f"eth{number}" for number in range(len(vpc) + 1))
         if public_ipv4:
-            device, port = next(devices), f"h{host_id}"
+            device, port = next(devices), public_port(host_id)
             await self._public_link(namespace, device, port, public_ipv4)
             await self._more(namespace, device, port, ROUTER, more_ipv4, PUBLIC.prefixlen)
             if private_ipv4:
@@ -173,7 +209,7 @@ class Network:
             router = vpc_namespace(address.vpc_id)
             if router not in await namespaces():
                 await self._router(router)
-            device, port = next(devices), f"h{host_id}s{address.subnet_id}"
+            device, port = next(devices), vpc_port(host_id, address.subnet_id)
             await self._link(namespace, device, port, router, address.address, address.prefix, address.gateway)
             await self._more(namespace, device, port, router, address.more, address.prefix)
             for cidr in address.ranges:
@@ -238,6 +274,18 @@ class Network:
         await run("ip", "netns", "add", name)
         await _ip("link set lo up", namespace=name)
         await run("ip", "netns", "exec", name, "sysctl", "-qw", *_ROUTER_SYSCTL)
+        self._loaded.pop(name, None)  # of one that was there before
+        if name in self._rules:
+            await self._load_rules(name)
+
+    async def _load_rules(self, router: str) -> None:
+        none = f"table ip {FIREWALL_TABLE}\ndelete table ip {FIREWALL_TABLE}\n"
+        rules = self._rules.get(router, none)
+        if self._loaded.get(router) != rules:
+            await run("ip", "netns", "exec", router, "nft", "-f", "-", stdin=rules)
+            if router in self._rules:
+                await run("ip", "netns", "exec", router, "sysctl", "-qw", _TRACKING_SYSCTL)
+            self._loaded[router] = rules
 
     async def _joined(self) -> bool:
         links = {link["ifname"] for link in json.loads(await run("ip", "-j", "link"))}
@@ -260,13 +308,34 @@ class Network:
                     "for its hosts. Take that network down, or run the lab on another machine."
                 )
 
-    def _allow_forwarding(self) -> None:
-        path = Path("/proc/sys/net/ipv4/ip_forward")
-        before = path.read_text().strip()
-        if before != "1":
+    def _set_machine(self, name: str, least: int) -> None:
+        """Raise one of the machine's own settings to what the lab needs; what it was is kept for ``down``."""
+        before = _sysctl(name).read_text().strip()
+        if int(before) < least:
+            saved = json.loads(self._saved.read_text()) if self._saved.exists() else {}
             self._saved.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._saved.write_text(json.dumps({"net.ipv4.ip_forward": before}))
-            path.write_text("1")
+            self._saved.write_text(json.dumps({name: before, **saved}))
+            _sysctl(name).write_text(str(least))
+
+    def _reset_machine(self) -> None:
+        if self._saved.exists():
+            for name, value in json.loads(self._saved.read_text()).items():
+                _sysctl(name).write_text(value)
+            self._saved.unlink()
+
+
+async def tracked() -> dict[str, tuple[int, int]]:
+    """Return of each router how many connections it keeps track of, and how many it can."""
+    most = int(_sysctl(_TRACKED_MAX).read_text())
+    found = {}
+    for name in sorted(await namespaces()):
+        if is_router(name):
+            found[name] = int(await run("ip", "netns", "exec", name, "cat", str(_sysctl(_TRACKED)))), most
+    return found
+
+
+def _sysctl(name: str) -> Path:
+    return Path("/proc/sys", *name.split("."))
 
 
 def resolvers() -> list[str]:

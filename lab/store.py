@@ -12,12 +12,16 @@ from typing import TypeVar
 from lab.models import (
     AccountSettings,
     Address,
+    DefaultFirewalls,
     Domain,
     DomainRecord,
     Event,
+    Firewall,
+    FirewallDevice,
     Image,
     Instance,
     Ipv6Range,
+    PlacementGroup,
     Record,
     SshKey,
     Subnet,
@@ -27,12 +31,13 @@ from lab.models import (
     Vpc,
 )
 
-VERSION = 2
+VERSION = 3
 FIRST_ID = 1000
 KINDS: dict[str, type[Record]] = {
     kind.__name__: kind
     for kind in (
         *(Instance, Vpc, Subnet, Address, Ipv6Range, Vlan, Volume, Image),
+        *(Firewall, FirewallDevice, DefaultFirewalls, PlacementGroup),
         *(SshKey, AccountSettings, Tag, Event, Domain, DomainRecord),
     )
 }

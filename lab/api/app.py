@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.routing import Mount
 
-from lab import catalog
+from lab import catalog, packet_filter
 from lab.addresses import Addresses
 from lab.api import (
     account,
@@ -23,11 +23,13 @@ from lab.api import (
     disks,
     domains,
     events,
+    firewalls,
     images,
     instances,
     ips,
     linode_interfaces,
     lookups,
+    placement,
     profile,
     ranges,
     reserved_ips,
@@ -50,7 +52,7 @@ ROUTES = [
     *(*lookups.ROUTES, *images.ROUTES, *account.ROUTES, *profile.ROUTES, *events.ROUTES, *tags.ROUTES),
     *(*instances.ROUTES, *actions.ROUTES, *configs.ROUTES, *linode_interfaces.ROUTES, *disks.ROUTES, *volumes.ROUTES),
     *(*vpc_ips.ROUTES, *vpcs.ROUTES, *subnets.ROUTES, *ips.ROUTES, *reserved_ips.ROUTES, *ranges.ROUTES),
-    *domains.ROUTES,
+    *(*firewalls.ROUTES, *placement.ROUTES, *domains.ROUTES),
 ]
 
 
@@ -79,7 +81,8 @@ class Lab:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Go on with what was under way, and watch the hosts until the end."""
+        """Filter, go on with what was under way, and watch the hosts until the end."""
+        await packet_filter.apply(self.store, self.hosts)
         await self.lifecycle.recover()
         watch = asyncio.create_task(self.lifecycle.watch(self.settings.watchdog_interval))
         yield

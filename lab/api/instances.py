@@ -3,11 +3,10 @@
 
 from __future__ import annotations
 
-import uuid
 from typing import TYPE_CHECKING
 
 from lab import catalog, journal
-from lab.api import access, configs, disks, images
+from lab.api import access, configs, disks, firewalls, images, placement
 from lab.api.addressing import slaac
 from lab.api.interfaces import LEGACY, Reader, Wish
 from lab.api.labels import check_linode_label, check_tags, new_tags
@@ -33,8 +32,6 @@ CREATE_FIELDS = {
     **{"kernel": str, "boot_size": int, "swap_size": int, "disk_encryption": str, "ipv4": list},
 }
 ABSENT = {
-    "firewall_id": "A Firewall by that ID was not found",
-    "placement_group": "A Placement Group by that ID was not found",
     "stackscript_id": "A StackScript by that ID was not found",
     "backup_id": "A Backup by that ID was not found",
 }
@@ -69,6 +66,8 @@ async def create_instance(call: Call) -> Json:
     generation, wishes = reader.read(body, default, only)
     _check_legacy(generation, given, wishes, problems)
     reserved = [address for address in given.get("ipv4", []) if reader.owns(address, "ipv4")]
+    chosen = firewalls.choose_all(lab.store, generation, body.get("firewall_id"), wishes, problems)
+    group, host = placement.choose(lab.store, region, body.get("placement_group"), problems)
     problems.check()
     if lab.faults.exhausted(len(lab.store.all(Instance))):
         raise ApiError(400, (None, LIMIT))
@@ -81,7 +80,7 @@ async def create_instance(call: Call) -> Json:
         type=body["type"],
         image=given.get("image"),
         interface_generation=generation,
-        host_uuid=uuid.uuid4().hex,
+        host_uuid=host,
         booted="image" in given and given.get("booted", True),
         group=given.get("group", ""),
         tags=tags,
@@ -92,8 +91,10 @@ async def create_instance(call: Call) -> Json:
         maintenance_policy=given.get("maintenance_policy", lab.account.maintenance_policy),
         disk_encryption=given.get("disk_encryption", ENCRYPTION[0 if _encrypts(call, region) else 1]),
         capabilities=[name for name in CAPABILITIES if name in lab.regions[region]["capabilities"]],
+        placement_group=placement.of_member(group) if group else None,
     )
     new = _deploy(call, instance, given, wishes, reserved)
+    new += firewalls.new_devices(lab.store, chosen, instance)
     entity = image_entity(lab, instance)
     lab.lifecycle.begin(instance, *_tasks(instance), secondary=entity, also=(*new, *new_tags(lab.store, tags)))
     return render(instance)
@@ -159,7 +160,7 @@ def render(instance: Instance) -> Json:
         "tags": instance.tags,
         "host_uuid": instance.host_uuid,
         "has_user_data": False,
-        "placement_group": None,
+        "placement_group": instance.placement_group,
         "disk_encryption": instance.disk_encryption,
         "lke_cluster_id": None,
         "capabilities": instance.capabilities,

@@ -45,6 +45,7 @@ class Wish:
     ipv6_public: bool = False
     vlan_label: str = ""
     ipam_address: str | None = None
+    firewall_id: Any = None  # as given
 
 
 class Reader:
@@ -129,10 +130,11 @@ class Reader:
             return None
         (kind,) = kinds
         inner, where = item[kind], _within(name, kind)
-        self._firewall(item, name)
         route = self._object(item, "default_route", name)
         wish = Wish(
-            kind, default_route={family: route[family] is True for family in ("ipv4", "ipv6") if family in route}
+            kind,
+            default_route={family: route[family] is True for family in ("ipv4", "ipv6") if family in route},
+            firewall_id=item.get("firewall_id"),
         )
         if kind == "vlan":
             self._vlan(wish, inner, where, "vlan_label", where)
@@ -156,10 +158,6 @@ class Reader:
         elif "ranges" in ipv6:
             wish.ipv6_ranges = self._public_ranges(ipv6["ranges"], f"{where}.ipv6.ranges")
         return wish
-
-    def _firewall(self, item: Json, name: str) -> None:
-        if item.get("firewall_id") not in (None, -1):
-            self._problems.add(_within(name, "firewall_id"), "A Firewall by that ID was not found")
 
     def _vlan(self, wish: Wish, item: Json, name: str, label: str, kind_name: str) -> None:
         if not self._offers("Vlans"):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The rules of names: Linodes, VPCs, subnets, volumes, tags."""
+"""The rules of names: Linodes, firewalls, placement groups, VPCs, subnets, volumes, tags."""
 
 from __future__ import annotations
 
@@ -16,8 +16,13 @@ TAG_LENGTH = range(3, 51)
 
 def check_linode_label(label: str, others: Iterable[str], problems: Problems) -> None:
     """Note what is wrong with a Linode's label."""
-    if not 3 <= len(label) <= 64:
-        problems.add("label", "Label must be between 3 and 64 characters")
+    check_label(label, 64, "linodes", others, problems)
+
+
+def check_label(label: str, longest: int, among: str, others: Iterable[str], problems: Problems) -> None:
+    """Note what is wrong with a label of the common kind, that has to be unique ``among`` the account's."""
+    if not 3 <= len(label) <= longest:
+        problems.add("label", f"Label must be between 3 and {longest} characters")
     elif not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*[A-Za-z0-9]", label):
         problems.add(
             "label",
@@ -26,7 +31,7 @@ def check_linode_label(label: str, others: Iterable[str], problems: Problems) ->
     elif re.search(r"--|__|\.\.", label):
         problems.add("label", "Label cannot have two dashes, underscores or periods in a row")
     elif label in others:
-        problems.add("label", "Label must be unique among your linodes")
+        problems.add("label", f"Label must be unique among your {among}")
 
 
 def check_plain_label(label: Any, lengths: range, others: Iterable[str], among: str, problems: Problems) -> None:

@@ -8,6 +8,7 @@ from ipaddress import IPv6Network
 from typing import TYPE_CHECKING
 
 from lab import journal
+from lab.api import firewalls
 from lab.api.addressing import eui64, mac_address, slaac
 from lab.api.interfaces import LINODE, Reader, Wish
 from lab.api.wire import ApiError, Call, Problems, fields, overlay, route
@@ -30,11 +31,14 @@ async def create_interface(call: Call) -> Json:
     instance, problems = _changeable(call), Problems()
     reader = Reader(call.lab, instance.region, problems, instance)
     wish = reader.linode(call.body, "")
+    firewall = firewalls.choose_for_interface(call.lab.store, wish, "firewall_id", problems) if wish else None
     _check_together(reader, instance, [wish] if wish else [], problems)
     assert wish is not None  # else there was a problem
     with changing(call.lab, instance) as change:
         (interface,) = generation_interfaces(change, [wish])
         change.settle_default_routes()
+        if firewall:
+            change.new.append(firewalls.device(call.lab.store, firewall, "linode_interface", interface.id, instance.id))
     _save(call, change, "interface_create")
     return render(call.lab, instance, interface)
 
@@ -76,6 +80,7 @@ async def delete_interface(call: Call) -> Json:
         change.remove(interface)
         instance.linode_interfaces = [item for item in instance.linode_interfaces if item.id != interface.id]
         change.settle_default_routes()
+        change.gone += firewalls.devices_on_interface(call.lab.store, interface.id)
     _save(call, change, "interface_delete")
     return {}
 
@@ -269,6 +274,9 @@ def _become(call: Call, instance: Instance, config: Config, interfaces: list[Int
             profile.interfaces = []
         instance.interface_generation, instance.linode_interfaces = LINODE, interfaces
         change.settle_default_routes()
+        new, before = firewalls.upgraded(call.lab.store, instance)
+        change.new += new
+        change.gone += before
     _save(call, change, "linode_update")
 
 

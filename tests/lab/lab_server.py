@@ -7,7 +7,7 @@ import asyncio
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import httpx
@@ -16,6 +16,7 @@ import uvicorn
 from lab.api import Lab, create_app
 from lab.hosts import Host, HostError, NoHosts
 from lab.settings import Settings
+from lab.shell import CommandError
 from lab.store import Store
 
 TOKEN = "t" * 64
@@ -31,6 +32,8 @@ class Rig(NoHosts):
         self.hosts: dict[int, Host] = {}
         self.held: set[str] = set()
         self.failing: set[str] = set()
+        self.rules: dict[str, str] = {}
+        self.rules_at_start: dict[int, dict[str, str]] = {}
 
     async def _asked(self, call: str, host: Host) -> None:
         self.calls.append((call, host.id))
@@ -43,7 +46,13 @@ class Rig(NoHosts):
     async def create(self, host: Host) -> None:
         await self._asked("create", host)
 
+    async def filter(self, rules: Mapping[str, str]) -> None:
+        if "filter" in self.failing:
+            raise CommandError("nft: no rules today")
+        self.rules = dict(rules)
+
     async def start(self, host: Host) -> None:
+        self.rules_at_start[host.id] = self.rules
         await self._asked("start", host)
         await super().start(host)
 

@@ -73,6 +73,10 @@ def test_from_start_to_nothing(lab: Command) -> None:
     code, table = lab("status")
     assert code == 0 and f"pid {pid}, 1 instances" in table
     assert "demo   running  g6-nanode-1  198.51.100.2  -    blue" in table
+    rules = {"inbound_policy": "DROP", "outbound_policy": "ACCEPT"}
+    lab.request("/networking/firewalls", {"label": "web", "rules": rules})
+    code, table = lab("status")
+    assert "firewall web, enabled, on 0\n  inbound: drop all\n  outbound: accept all\n" in table
 
     os.kill(pid, signal.SIGTERM)
     wait_for(lambda: not (lab.state / "api.pid").exists())

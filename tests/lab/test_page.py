@@ -12,7 +12,7 @@ from lab_server import TOKEN, Server, wait_for
 from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
 
-from lab.models import Vpc
+from lab.models import Firewall, Vpc
 
 FLAGS = (
     *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
@@ -58,6 +58,33 @@ def test_the_fleet_is_shown_as_it_changes(api: Server, browser: Chrome) -> None:
     assert browser.title == "The lab"
     browser.set_window_size(400, 800)
     assert browser.execute_script("return document.documentElement.scrollWidth <= innerWidth")
+    assert browser.get_log("browser") == []
+
+
+def test_firewalls_are_shown_in_words(api: Server, browser: Chrome) -> None:
+    linode = api.linode(label="demo-redis-1", tags=["demo", "redis"])["id"]
+    rules: dict[str, object] = {"inbound_policy": "DROP", "outbound_policy": "ACCEPT"}
+    rules["inbound"] = [
+        {"action": "ACCEPT", "protocol": "TCP", "ports": "22", "addresses": {"ipv4": ["203.0.113.0/24"]}},
+        {"action": "DROP", "protocol": "ICMP", "addresses": {"ipv4": ["0.0.0.0/0"], "ipv6": ["::/0"]}},
+        {"action": "ACCEPT", "protocol": "50", "addresses": {"ipv4": [f"10.0.0.{n}/32" for n in range(5)]}},
+    ]
+    firewall = api.post("/networking/firewalls", label="web", rules=rules, devices={"linodes": [linode]})["id"]
+    browser.get(f"{api.address}/#{TOKEN}")
+    inbound = (
+        "inbound: TCP 22 from 203.0.113.0/24 · drop ICMP from anywhere"
+        " · protocol 50 from 10.0.0.0/32, 10.0.0.1/32, 10.0.0.2/32, 2 more · else drop"
+    )
+    wait_for(lambda: inbound in text(browser, "#firewalls"))
+    assert "web enabled · on 1" in text(browser, "#firewalls")
+    assert "outbound: accept all" in text(browser, "#firewalls")
+    assert "firewall web" in text(browser, ".card")
+    api.put(f"/networking/firewalls/{firewall}", status="disabled")
+    wait_for(lambda: "web disabled" in text(browser, "#firewalls .disabled"))
+    script = "<img src=x onerror=document.title='taken'>"
+    api.lab.store.all(Firewall)[0].label = script
+    wait_for(lambda: script in text(browser, "#firewalls") and script in text(browser, ".card"))
+    assert browser.title == "The lab"
     assert browser.get_log("browser") == []
 
 

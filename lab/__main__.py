@@ -6,8 +6,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
+from typing import Any
 
 from lab import daemon, faults, upstream
+from lab.catalog import BALANCER_LIMITS
 from lab.hosts import HostError
 from lab.network import NetworkError
 from lab.server import PortTaken, serve
@@ -106,9 +108,24 @@ def _status(settings: Settings) -> int:
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for line in table:
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    for item in state["nodebalancers"]:
+        print(f"nodebalancer: {_balancer_words(item)}")
     for item in state["faults"]:
         print(f"fault: {_words(item)}")
     return 0
+
+
+def _balancer_words(balancer: dict[str, Any]) -> str:
+    """Return a NodeBalancer in one line; what it holds at once only where that is less than its type does."""
+    words = [f"{balancer['label']} {balancer['ipv4']} {balancer['type']}"]
+    for config in balancer["configs"]:
+        status = config["nodes_status"]
+        health = f"{status['up']} up, {status['down']} down of {len(config['nodes'])}"
+        words.append(f"{config['port']} {config['protocol']} {config['algorithm']}: {health}")
+    most, _ = BALANCER_LIMITS[balancer["type"]]
+    if balancer["connections"] not in (None, most):
+        words.append(f"holds {balancer['connections']} connections, not {most}: this machine's file limit")
+    return "; ".join(words)
 
 
 def _add_fault_options(parser: argparse.ArgumentParser) -> None:

@@ -7,11 +7,12 @@ from bisect import bisect_right
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network
 
-from lab.models import Instance, Subnet
+from lab.models import Instance, NodeBalancer, NodeBalancerVpc, Subnet
 from lab.network import PUBLIC
 
 OVERFLOW = IPv4Network("198.18.0.0/15")  # for benchmarks (RFC 2544); used only where no host needs it routed
 PRIVATE = IPv4Network("192.168.128.0/17")
+BALANCERS = IPv4Network("192.168.255.0/24")  # of it: what NodeBalancers reach private addresses from
 RFC1918 = tuple(IPv4Network(text) for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"))
 
 
@@ -50,6 +51,17 @@ class Pool:
                 return str(IPv4Address(number))
         raise Exhausted
 
+    def take_block(self, prefix: int) -> str:
+        """Return the first free network of ``prefix`` bits, as a CIDR. Raises Exhausted."""
+        size = 1 << (32 - prefix)
+        for part in self._ranges:
+            first = -(-part.start // size) * size
+            for start in range(first, part.stop - size + 1, size):
+                if self._used.isdisjoint(range(start, start + size)):
+                    self._used.update(range(start, start + size))
+                    return f"{IPv4Address(start)}/{prefix}"
+        raise Exhausted
+
     def reserve(self, address: str) -> None:
         self._used.add(int(IPv4Address(address)))
 
@@ -58,13 +70,14 @@ class Pool:
 
 
 class Addresses:
-    """The account's pools: public, private, and one for each VPC subnet."""
+    """The account's pools: public, private, NodeBalancers' private ones, and one for each VPC subnet."""
 
     def __init__(self, overflow: bool, subnets: Iterable[Subnet], instances: Iterable[Instance]) -> None:
         first = int(PUBLIC[0])
         public = [range(first + 2, first + 250)]  # .1 is the gateway; .250 to .254 are the lab's own
         self.public = Pool(*public, *([range(int(OVERFLOW[1]), int(OVERFLOW[-1]))] if overflow else []))
-        self.private = Pool(range(int(PRIVATE[2]), int(PRIVATE[-1])))
+        self.private = Pool(range(int(PRIVATE[2]), int(BALANCERS[0])))
+        self.balancers = Pool(range(int(BALANCERS[1]), int(BALANCERS[-1])))
         self.subnets: dict[int, Pool] = {}
         for subnet in subnets:
             self.add_subnet(subnet)
@@ -84,6 +97,24 @@ class Addresses:
         """Give back all addresses of an instance."""
         for pool, address in self._of(instance):
             pool.release(address)
+
+    def reserve_balancer(self, balancer: NodeBalancer, vpcs: Iterable[NodeBalancerVpc]) -> None:
+        """Mark the addresses of a NodeBalancer as used; ``vpcs`` may hold those of others too."""
+        for pool, address in self._of_balancer(balancer, vpcs):
+            pool.reserve(address)
+
+    def release_balancer(self, balancer: NodeBalancer, vpcs: Iterable[NodeBalancerVpc]) -> None:
+        """Give back all addresses of a NodeBalancer."""
+        for pool, address in self._of_balancer(balancer, vpcs):
+            pool.release(address)
+
+    def _of_balancer(self, balancer: NodeBalancer, vpcs: Iterable[NodeBalancerVpc]) -> Iterable[tuple[Pool, str]]:
+        yield self.public, balancer.ipv4
+        yield self.balancers, balancer.private_ipv4
+        for vpc in vpcs:
+            if vpc.nodebalancer_id == balancer.id:
+                for address in IPv4Network(vpc.ipv4_range):
+                    yield self.subnets[vpc.subnet_id], str(address)
 
     def _of(self, instance: Instance) -> Iterable[tuple[Pool, str]]:
         for address in instance.ipv4:

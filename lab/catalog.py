@@ -69,6 +69,10 @@ _TYPES = (
     ("g6-dedicated-56", "Dedicated 256GB", "dedicated", 56, 256, 5000, 11000, 11000, 2304, 200),
     ("g6-dedicated-64", "Dedicated 512GB", "dedicated", 64, 512, 7200, 12000, 12000, 4608, 240),
 )
+# NodeBalancers: (id, label, $ a month), and by type: connections at once, nodes of a config.
+_BALANCERS = (("nodebalancer", "NodeBalancer", 10), ("nodebalancer-pr100", "NodeBalancer Premium", 150))
+BALANCER_LIMITS = {"common": (10_000, 1_000), "premium": (100_000, 2_000)}
+
 _DEARER = {"id-cgk": 1.2, "br-gru": 1.4}  # regions with prices of their own
 _HOURS = 2 / 3 * 1000  # a month's price is that of so many hours
 
@@ -158,6 +162,9 @@ def _image(image_id: str, label: str, vendor: str | None) -> Json:
 
 REGIONS: dict[str, Json] = {row[0]: _region(*row) for row in _REGIONS}
 TYPES: dict[str, Json] = {row[0]: _type(row) for row in _TYPES}
+BALANCER_TYPES: list[Json] = [
+    {"id": type_id, "label": label, **_prices(price), "transfer": 0} for type_id, label, price in _BALANCERS
+]
 
 
 def images(hosts: bool) -> dict[str, Json]:

@@ -28,6 +28,14 @@ KEPT_EVENTS = 10_000
 logger = logging.getLogger("lab")
 
 
+def new_event(store: Store, action: str, entity: Json, secondary: Json | None = None) -> Event:
+    """Return a new event, not saved yet; the oldest give way when there are very many."""
+    events = store.all(Event)
+    if len(events) > KEPT_EVENTS:
+        store.delete(*[old for old in events[: KEPT_EVENTS // 10] if old.ended])
+    return Event(store.next_id(), action, entity, secondary)
+
+
 class Lifecycle:
     """Works on instances in the background, on one thing at a time for each."""
 
@@ -57,13 +65,10 @@ class Lifecycle:
         self._work_on(instance)
 
     def event(self, action: str, instance: Instance, secondary: Json | None = None) -> Event:
-        """Return a new event, not saved yet; the oldest give way when there are very many."""
-        events = self._store.all(Event)
-        if len(events) > KEPT_EVENTS:
-            self._store.delete(*[old for old in events[: KEPT_EVENTS // 10] if old.ended])
+        """Return a new event of an instance, not saved yet."""
         url = f"/v4/linode/instances/{instance.id}"
         entity: Json = {"id": instance.id, "type": "linode", "label": instance.label, "url": url}
-        return Event(self._store.next_id(), action, entity, secondary)
+        return new_event(self._store, action, entity, secondary)
 
     async def delete(self, instance: Instance) -> None:
         """Stop what is under way, delete the host, then forget the instance and free its addresses."""

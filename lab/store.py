@@ -9,12 +9,29 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TypeVar
 
-from lab.models import Domain, DomainRecord, Event, Instance, Record, Subnet, Tag, Vpc
+from lab.models import (
+    Domain,
+    DomainRecord,
+    Event,
+    Instance,
+    NodeBalancer,
+    NodeBalancerConfig,
+    NodeBalancerNode,
+    NodeBalancerVpc,
+    Record,
+    Subnet,
+    Tag,
+    Vpc,
+)
 
 VERSION = 1
 FIRST_ID = 1000
 KINDS: dict[str, type[Record]] = {
-    kind.__name__: kind for kind in (Instance, Vpc, Subnet, Tag, Event, Domain, DomainRecord)
+    kind.__name__: kind
+    for kind in (
+        *(Instance, Vpc, Subnet, Tag, Event, Domain, DomainRecord),
+        *(NodeBalancer, NodeBalancerVpc, NodeBalancerConfig, NodeBalancerNode),
+    )
 }
 R = TypeVar("R", bound=Record)
 

@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
-from lab.api import instances
+from lab.api import instances, nodebalancers
 from lab.api.labels import check_tag, new_tags
 from lab.api.listing import page
 from lab.api.wire import Call, Problems, not_found, route
-from lab.models import Instance, Json, Tag
+from lab.models import Instance, Json, NodeBalancer, Tag
 
 KEYS = ("label",)
+KINDS = {"linodes": Instance, "nodebalancers": NodeBalancer}
+WORDS = {Instance: "Linode", NodeBalancer: "NodeBalancer"}
 
 
 async def list_tags(call: Call) -> Json:
@@ -18,21 +20,14 @@ async def list_tags(call: Call) -> Json:
 
 
 async def create_tag(call: Call) -> Json:
-    """Create a tag, and put it on the Linodes of the request."""
+    """Create a tag, and put it on the Linodes and the NodeBalancers of the request."""
     problems = Problems()
     label = check_tag(call.body.get("label"), "label", problems)
-    for name in ("domains", "nodebalancers", "volumes", "reserved_ipv4_addresses"):
+    for name in ("domains", "volumes", "reserved_ipv4_addresses"):
         if call.body.get(name):
             problems.add(name, "This account has none of them")
-    ids = call.body.get("linodes") or []
-    if not isinstance(ids, list) or not all(isinstance(item, int) for item in ids):
-        problems.add("linodes", "Must be an array of integers")
-        ids = []
-    linodes = [call.lab.store.get(Instance, item) for item in ids]
-    if None in linodes:
-        problems.add("linodes", "A Linode by that ID was not found")
+    newly = [item for item in _named(call, problems) if label not in item.tags]
     problems.check()
-    newly = [item for item in linodes if item and label not in item.tags]
     for item in newly:
         item.tags.append(label)
     call.lab.store.save(*newly, *new_tags(call.lab.store, [label]))
@@ -41,8 +36,7 @@ async def create_tag(call: Call) -> Json:
 
 async def list_objects(call: Call) -> Json:
     """List what carries a tag."""
-    tagged = _tagged(call, _tag(call))
-    return page(call, tagged, lambda item: {"type": "linode", "data": instances.render(item)}, ())
+    return page(call, _tagged(call, _tag(call)), _render, ())
 
 
 async def delete_tag(call: Call) -> Json:
@@ -64,8 +58,33 @@ def _tag(call: Call) -> Tag:
     raise not_found()
 
 
-def _tagged(call: Call, tag: Tag) -> list[Instance]:
-    return [item for item in call.lab.store.all(Instance) if tag.label in item.tags]
+def _named(call: Call, problems: Problems) -> list[Instance | NodeBalancer]:
+    """Return what a request names by id."""
+    found: list[Instance | NodeBalancer] = []
+    for name, kind in KINDS.items():
+        ids = call.body.get(name) or []
+        if not isinstance(ids, list) or not all(isinstance(item, int) for item in ids):
+            problems.add(name, "Must be an array of integers")
+            continue
+        items = [item for item in _taggable(call) if isinstance(item, kind) and item.id in ids]
+        if len(items) < len(set(ids)):
+            problems.add(name, f"A {WORDS[kind]} by that ID was not found")
+        found += items
+    return found
+
+
+def _taggable(call: Call) -> list[Instance | NodeBalancer]:
+    return [*call.lab.store.all(Instance), *call.lab.store.all(NodeBalancer)]
+
+
+def _tagged(call: Call, tag: Tag) -> list[Instance | NodeBalancer]:
+    return [item for item in _taggable(call) if tag.label in item.tags]
+
+
+def _render(item: Instance | NodeBalancer) -> Json:
+    if isinstance(item, NodeBalancer):
+        return {"type": "nodebalancer", "data": nodebalancers.render(item)}
+    return {"type": "linode", "data": instances.render(item)}
 
 
 ROUTES = [

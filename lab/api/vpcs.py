@@ -12,13 +12,13 @@ from lab.addresses import PRIVATE, RFC1918
 from lab.api.labels import check_vpc_label
 from lab.api.listing import page
 from lab.api.wire import ApiError, Call, Problems, fields, not_found, route
-from lab.models import Instance, Interface, Json, Subnet, Vpc, now
+from lab.models import Instance, Interface, Json, NodeBalancer, NodeBalancerVpc, Subnet, Vpc, now
 
 KEYS = ("id", "label", "description", "region", "vpc_type", "created", "updated")
 SUBNET_KEYS = ("id", "label", "created", "updated")
 IP_KEYS = (
     *("address", "active", "config_id", "interface_id", "linode_id"),
-    *("nat_1_1", "region", "subnet_id", "vpc_id"),
+    *("nat_1_1", "nodebalancer_id", "region", "subnet_id", "vpc_id"),
 )
 DEFAULT_RANGES = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"]
 FORBIDDEN_RANGES = [str(PRIVATE)]
@@ -128,13 +128,13 @@ async def delete_subnet(call: Call) -> Json:
 
 
 async def list_all_ips(call: Call) -> Json:
-    return page(call, list(_attached(call)), lambda row: render_ip(call, *row), IP_KEYS)
+    return page(call, _ips(call), lambda item: _render_ip(call, item), IP_KEYS)
 
 
 async def list_vpc_ips(call: Call) -> Json:
     vpc = call.record(Vpc)
-    rows = [row for row in _attached(call) if row[1].vpc_id == vpc.id]
-    return page(call, rows, lambda row: render_ip(call, *row), IP_KEYS)
+    items = [item for item in _ips(call) if (item[1] if isinstance(item, tuple) else item).vpc_id == vpc.id]
+    return page(call, items, lambda item: _render_ip(call, item), IP_KEYS)
 
 
 async def get_default_ranges(call: Call) -> Json:
@@ -158,7 +158,7 @@ def render(call: Call, vpc: Vpc) -> Json:
 
 
 def render_subnet(call: Call, subnet: Subnet) -> Json:
-    """Return a subnet as the API shows it, with the Linodes in it."""
+    """Return a subnet as the API shows it, with the Linodes and the NodeBalancers in it."""
     linodes: dict[int, list[Json]] = {}
     for instance, interface in _attached(call):
         if interface.subnet_id == subnet.id:
@@ -172,40 +172,74 @@ def render_subnet(call: Call, subnet: Subnet) -> Json:
         "vpc_type": "regular",
         "linodes": [{"id": number, "interfaces": interfaces} for number, interfaces in linodes.items()],
         "databases": [],
-        "nodebalancers": [],
+        "nodebalancers": [
+            {"id": item.nodebalancer_id, "ipv4_range": item.ipv4_range} for item in _balancers(call, subnet)
+        ],
         "created": subnet.created,
         "updated": subnet.updated,
     }
 
 
 def render_ip(call: Call, instance: Instance, interface: Interface) -> Json:
-    """Return a VPC address as the API shows it."""
-    subnet = call.lab.store.get(Subnet, interface.subnet_id or 0)
-    assert subnet is not None  # a subnet in use cannot be deleted
-    network = IPv4Network(subnet.ipv4)
+    """Return a VPC address of a Linode as the API shows it."""
     return {
+        **_ip(call, interface.subnet_id or 0),
         "address": interface.address,
-        "address_range": None,
-        "vpc_id": interface.vpc_id,
-        "subnet_id": interface.subnet_id,
         "region": instance.region,
         "linode_id": instance.id,
         "config_id": instance.config_id,
         "interface_id": interface.id,
-        "nodebalancer_id": None,
-        "database_id": None,
         "active": instance.status not in DOWN,
         "nat_1_1": interface.nat_1_1,
+    }
+
+
+def _ip(call: Call, subnet_id: int) -> Json:
+    """Return a VPC address that is nobody's yet."""
+    subnet = call.lab.store.get(Subnet, subnet_id)
+    assert subnet is not None  # a subnet in use cannot be deleted
+    network = IPv4Network(subnet.ipv4)
+    return {
+        "address": None,
+        "address_range": None,
+        "vpc_id": subnet.vpc_id,
+        "subnet_id": subnet.id,
+        "region": None,
+        "linode_id": None,
+        "config_id": None,
+        "interface_id": None,
+        "nodebalancer_id": None,
+        "database_id": None,
+        "active": True,
+        "nat_1_1": None,
         "gateway": str(network[1]),
         "prefix": network.prefixlen,
         "subnet_mask": str(network.netmask),
     }
 
 
+def _ips(call: Call) -> list[tuple[Instance, Interface] | NodeBalancerVpc]:
+    """Return who has VPC addresses: Linodes' interfaces, and NodeBalancers."""
+    return [*_attached(call), *call.lab.store.all(NodeBalancerVpc)]
+
+
+def _render_ip(call: Call, item: tuple[Instance, Interface] | NodeBalancerVpc) -> Json:
+    if isinstance(item, tuple):
+        return render_ip(call, *item)
+    balancer = call.lab.store.get(NodeBalancer, item.nodebalancer_id)
+    assert balancer is not None  # they go together
+    own = {"address_range": item.ipv4_range, "nodebalancer_id": balancer.id, "region": balancer.region}
+    return {**_ip(call, item.subnet_id), **own}
+
+
 def _attached(call: Call) -> Iterable[tuple[Instance, Interface]]:
     for instance in call.lab.store.all(Instance):
         for interface in instance.vpc_interfaces:
             yield instance, interface
+
+
+def _balancers(call: Call, subnet: Subnet) -> list[NodeBalancerVpc]:
+    return [item for item in call.lab.store.all(NodeBalancerVpc) if item.subnet_id == subnet.id]
 
 
 def _subnets(call: Call, vpc: Vpc) -> list[Subnet]:
@@ -275,6 +309,11 @@ def _refuse_in_use(call: Call, subnet: Subnet, what: str) -> None:
     names = [instance.label for instance, interface in _attached(call) if interface.subnet_id == subnet.id]
     if names:
         raise ApiError(400, (None, f"{what} cannot be deleted while Linodes are attached: {', '.join(names[:10])}"))
+    balancers = [call.lab.store.get(NodeBalancer, item.nodebalancer_id) for item in _balancers(call, subnet)]
+    names = [balancer.label for balancer in balancers if balancer]
+    if names:
+        reason = f"{what} cannot be deleted while NodeBalancers are attached: {', '.join(names[:10])}"
+        raise ApiError(400, (None, reason))
 
 
 ROUTES = [

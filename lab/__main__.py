@@ -109,13 +109,13 @@ def _status(settings: Settings) -> int:
     for line in table:
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
     for item in state["nodebalancers"]:
-        print(f"nodebalancer: {_balancer_words(item)}")
+        print(f"nodebalancer: {balancer_words(item)}")
     for item in state["faults"]:
         print(f"fault: {_words(item)}")
     return 0
 
 
-def _balancer_words(balancer: dict[str, Any]) -> str:
+def balancer_words(balancer: dict[str, Any]) -> str:
     """Return a NodeBalancer in one line; what it holds at once only where that is less than its type does."""
     words = [f"{balancer['label']} {balancer['ipv4']} {balancer['type']}"]
     for config in balancer["configs"]:

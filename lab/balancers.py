@@ -121,10 +121,13 @@ class HaproxyBalancers:
                     path.unlink()
 
     async def remove(self, balancer_id: int) -> None:
-        """Remove a NodeBalancer: its process, its network and its files."""
+        """Remove a NodeBalancer: its process, its network and its files. Raises BalancerError."""
         async with self._locks[balancer_id]:
             await self._stop(balancer_id)
-            await self._network.remove_balancer(balancer_id)
+            try:
+                await self._network.remove_balancer(balancer_id)
+            except CommandError as error:
+                raise BalancerError(f"NodeBalancer {balancer_id}: {error}") from error
             for path in Files(self._state, balancer_id).all():
                 path.unlink(missing_ok=True)
 
@@ -170,7 +173,7 @@ class HaproxyBalancers:
             target = new if path == files.config else path
             target.touch(mode=0o600)
             target.write_text(text)
-        await run("haproxy", "-c", "-q", "-f", str(new))
+        await run("haproxy", "-c", "-f", str(new))
         new.rename(files.config)
 
     async def _start(self, balancer_id: int) -> None:

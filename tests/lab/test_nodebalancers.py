@@ -15,6 +15,8 @@ from linode_api4 import LinodeClient, NodeBalancer, NodeBalancerConfig, NodeBala
 from test_sdk import client
 
 from lab import models
+from lab.balancers import BalancerError, NoBalancers
+from lab.haproxy import Balancer
 from lab.settings import Settings
 
 PATH = "/nodebalancers"
@@ -455,6 +457,26 @@ def test_a_reset_leaves_none(api: Server) -> None:
     api.http.post(f"{api.address}/lab/reset").raise_for_status()
     assert api.get(PATH)["results"] == api.get("/vpcs")["results"] == 0
     assert balancer(api)["ipv4"]
+
+
+class Broken(NoBalancers):
+    """NodeBalancers that do not do what they are asked."""
+
+    async def apply(self, balancer: Balancer) -> None:
+        raise BalancerError(f"NodeBalancer {balancer.record.label}: no HAProxy today")
+
+
+def test_what_does_not_work_is_said(serve: Callable[..., Server]) -> None:
+    api = serve(balancers=Broken())
+    reply = api.http.post(PATH, json={**WISH, "label": "front"})
+    reason = "NodeBalancer front: no HAProxy today"
+    assert (reply.status_code, reply.json()) == (500, {"errors": [{"reason": reason}]})
+    (event,) = api.get("/account/events")["data"]
+    assert (event["action"], event["status"], event["message"]) == ("nodebalancer_create", "failed", reason)
+    (made,) = api.get(PATH)["data"]
+    api.stop()
+    again = serve(balancers=Broken())  # what fails again is no reason for the lab not to start
+    again.delete(f"{PATH}/{made['id']}")
 
 
 def test_with_linodes_own_client(api: Server) -> None:

@@ -13,6 +13,7 @@ from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
 
 from lab.balancers import NoBalancers
+from lab.haproxy import Balancer
 from lab.models import NodeBalancer, Vpc
 
 FLAGS = (
@@ -70,6 +71,9 @@ class Said(NoBalancers):
 
     async def health(self, balancer_id: int) -> dict[int, str]:
         return self.states
+
+    def connections(self, balancer: Balancer) -> int:
+        return 9_899
 
 
 def test_nodebalancers_are_shown_with_the_health_of_their_nodes(serve: Callable[..., Server], browser: Chrome) -> None:

@@ -6,8 +6,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
+from typing import Any
 
 from lab import daemon, faults, network, upstream
+from lab.catalog import BALANCER_LIMITS
 from lab.hosts import HostError
 from lab.network import NetworkError
 from lab.server import PortTaken, serve
@@ -113,9 +115,24 @@ def _status(settings: Settings) -> int:
     if state["firewalls"] and made_with_hosts(settings.database):
         for router, (count, most) in asyncio.run(network.tracked()).items():
             print(f"{router} tracks {count} connections of {most} at most")
+    for item in state["nodebalancers"]:
+        print(f"nodebalancer: {balancer_words(item)}")
     for item in state["faults"]:
         print(f"fault: {_words(item)}")
     return 0
+
+
+def balancer_words(balancer: dict[str, Any]) -> str:
+    """Return a NodeBalancer in one line; what it holds at once only where that is less than its type does."""
+    words = [f"{balancer['label']} {balancer['ipv4']} {balancer['type']}"]
+    for config in balancer["configs"]:
+        status = config["nodes_status"]
+        health = f"{status['up']} up, {status['down']} down of {len(config['nodes'])}"
+        words.append(f"{config['port']} {config['protocol']} {config['algorithm']}: {health}")
+    most, _ = BALANCER_LIMITS[balancer["type"]]
+    if balancer["connections"] not in (None, most):
+        words.append(f"holds {balancer['connections']} connections, not {most}: this machine's file limit")
+    return "; ".join(words)
 
 
 def _add_fault_options(parser: argparse.ArgumentParser) -> None:

@@ -7,10 +7,11 @@ from bisect import bisect_right
 from collections.abc import Collection, Iterable
 from ipaddress import IPv4Address, IPv4Network
 
-from lab.models import Address, Instance, Subnet
+from lab.models import Address, Instance, NodeBalancer, NodeBalancerVpc, Subnet
 from lab.network import PRIVATE, PUBLIC
 
 OVERFLOW = IPv4Network("198.18.0.0/15")  # for benchmarks (RFC 2544); used only where no host needs it routed
+BALANCERS = IPv4Network("192.168.255.0/24")  # private: what NodeBalancers reach private addresses from
 RFC1918 = tuple(IPv4Network(text) for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"))
 
 
@@ -73,7 +74,7 @@ class Pool:
 
 
 class Addresses:
-    """The account's pools: public, private, and one for each VPC subnet."""
+    """The account's pools: public, private, NodeBalancers' private ones, and one for each VPC subnet."""
 
     def __init__(
         self,
@@ -85,7 +86,8 @@ class Addresses:
         first = int(PUBLIC[0])
         public = [range(first + 2, first + 250)]  # .1 is the gateway; .250 to .254 are the lab's own
         self.public = Pool(*public, *([range(int(OVERFLOW[1]), int(OVERFLOW[-1]))] if overflow else []))
-        self.private = Pool(range(int(PRIVATE[2]), int(PRIVATE[-1])))
+        self.private = Pool(range(int(PRIVATE[2]), int(BALANCERS[0])))
+        self.balancers = Pool(range(int(BALANCERS[1]), int(BALANCERS[-1])))
         self.subnets: dict[int, Pool] = {}
         for subnet in subnets:
             self.add_subnet(subnet)
@@ -123,6 +125,27 @@ class Addresses:
             interface.addresses = [new.get(address, address) for address in interface.addresses]
             interface.primary_address = new.get(interface.primary_address or "", interface.primary_address)
             interface.nat_1_1 = new.get(interface.nat_1_1 or "", interface.nat_1_1)
+
+    def reserve_balancer(self, balancer: NodeBalancer, vpcs: Iterable[NodeBalancerVpc]) -> None:
+        """Mark the addresses of a NodeBalancer as used; ``vpcs`` may hold those of others too."""
+        for pool, address in self._of_balancer(balancer, vpcs):
+            pool.reserve(address)
+
+    def release_balancer(
+        self, balancer: NodeBalancer, vpcs: Iterable[NodeBalancerVpc], kept: Collection[str] = ()
+    ) -> None:
+        """Give back all addresses of a NodeBalancer, but those of ``kept``."""
+        for pool, address in self._of_balancer(balancer, vpcs):
+            if address not in kept:
+                pool.release(address)
+
+    def _of_balancer(self, balancer: NodeBalancer, vpcs: Iterable[NodeBalancerVpc]) -> Iterable[tuple[Pool, str]]:
+        yield self.public, balancer.ipv4
+        yield self.balancers, balancer.private_ipv4
+        for vpc in vpcs:
+            if vpc.nodebalancer_id == balancer.id:
+                for address in IPv4Network(vpc.ipv4_range):
+                    yield self.subnets[vpc.subnet_id], str(address)
 
     def _of(self, instance: Instance) -> Iterable[tuple[Pool, str]]:
         for address in instance.ipv4:

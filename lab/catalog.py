@@ -89,6 +89,10 @@ _REGIONS_OF_CLASS = {
     "accelerated": ("us-lax", "us-mia"),
 }
 _HOSTS, _FEW_HOSTS = 8, {"no-osl-1": 3}  # physical hosts of a region; Linode does not tell
+# NodeBalancers: (id, label, $ a month), and by type: connections at once, nodes of a config.
+_BALANCERS = (("nodebalancer", "NodeBalancer", 10), ("nodebalancer-pr100", "NodeBalancer Premium", 150))
+BALANCER_LIMITS = {"common": (10_000, 1_000), "premium": (100_000, 2_000)}
+
 _DEARER = {"id-cgk": 1.2, "br-gru": 1.4}  # regions with prices of their own
 _HOURS = 2 / 3 * 1000  # a month's price is that of so many hours
 
@@ -249,6 +253,10 @@ def limited_types() -> list[str]:
 REGIONS: dict[str, Json] = regions(hosts=True)
 TYPES: dict[str, Json] = {row[0]: _type(row) for row in _TYPES}
 VOLUME_TYPES = [_service_type("volume", "Storage Volume", 0.1, {"id-cgk": 0.12, "br-gru": 0.14})]
+BALANCER_TYPES = [
+    _service_type(type_id, label, price, {region: price * factor for region, factor in _DEARER.items()})
+    for type_id, label, price in _BALANCERS
+]
 RESERVED_IP_TYPES = [_service_type("reserved-ipv4", "Reserved IPv4", 2, {})]
 TRANSFER_PRICES = [
     {**_service_type("network_transfer", "Network Transfer", 0, {}), "price": {"hourly": 0.005, "monthly": None}},

@@ -112,7 +112,7 @@ class PodmanHosts:
     def __init__(self, state: Path) -> None:
         self.state = state
         self.network = Network(state)
-        self._wiring = asyncio.Lock()  # two hosts may need the same VPC router
+        self._wiring = self.network.wiring
 
     async def prepare(self) -> None:
         """Make the network, and start the external API in it; that ends with this process, however it ends."""

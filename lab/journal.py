@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 
-from lab.models import Event, Instance, Json, Volume
+from lab.models import Event, Instance, Json, NodeBalancer, Volume
 from lab.store import Store
 
 KEPT_EVENTS = 10_000
@@ -17,6 +17,11 @@ KEPT_EVENTS = 10_000
 def linode(instance: Instance) -> Json:
     url = f"/v4/linode/instances/{instance.id}"
     return {"id": instance.id, "type": "linode", "label": instance.label, "url": url}
+
+
+def nodebalancer(balancer: NodeBalancer) -> Json:
+    url = f"/v4/nodebalancers/{balancer.id}"
+    return {"id": balancer.id, "type": "nodebalancer", "label": balancer.label, "url": url}
 
 
 def volume(item: Volume) -> Json:

@@ -221,7 +221,10 @@ class Lifecycle:
     async def _migrate(self, instance: Instance) -> str:
         """Change the region; public and private addresses belong to one, so that new ones take their place."""
         await self._hosts.stop(self.host(instance))
-        instance.region = instance.target.pop("region", instance.region)
+        target, instance.target = instance.target, {}
+        instance.region = target.get("region", instance.region)
+        instance.host_uuid = target.get("host_uuid", instance.host_uuid)
+        instance.placement_group = target.get("placement_group")
         self._addresses.renew(instance)
         return "offline"
 

@@ -324,7 +324,7 @@ class Firewall(Record):
 
 @dataclass
 class FirewallDevice(Record):
-    """A firewall on something: ``type`` linode, or linode_interface of Linode ``linode_id``."""
+    """A firewall on something: ``type`` linode or linode_interface, of Linode ``linode_id``, or nodebalancer."""
 
     firewall_id: int
     type: str
@@ -415,3 +415,70 @@ class DomainRecord(Record):
     ttl_sec: int = 0
     created: str = field(default_factory=now)
     updated: str = field(default_factory=now)
+
+
+@dataclass
+class NodeBalancer(Record):
+    """A NodeBalancer. ``private_ipv4`` is what nodes with private addresses see; traffic is in bytes."""
+
+    label: str
+    region: str
+    type: str  # common or premium
+    ipv4: str
+    private_ipv4: str
+    backend_connectivity: str  # legacy, vpc, ipv6; undefined until the first node
+    client_conn_throttle: int = 0
+    client_udp_sess_throttle: int = 0
+    tags: list[str] = field(default_factory=list)
+    month: str = ""  # the month that traffic_in and traffic_out are of; empty until something was counted
+    traffic_in: int = 0
+    traffic_out: int = 0
+    samples: list[list[float]] = field(default_factory=list)  # [ms since 1970, connections, bits in, bits out]/s
+    created: str = field(default_factory=now)
+    updated: str = field(default_factory=now)
+
+
+@dataclass
+class NodeBalancerVpc(Record):
+    """The addresses a NodeBalancer reaches the nodes of a subnet from; ``ipv4_range`` is a /30."""
+
+    nodebalancer_id: int
+    vpc_id: int
+    subnet_id: int
+    ipv4_range: str
+
+
+@dataclass
+class NodeBalancerConfig(Record):
+    """A port of a NodeBalancer. Times in seconds; ``ssl_cert`` and ``ssl_key`` are PEM."""
+
+    nodebalancer_id: int
+    port: int = 80
+    protocol: str = "http"
+    algorithm: str = "roundrobin"
+    stickiness: str = "none"
+    check: str = "none"
+    check_interval: int = 31
+    check_timeout: int = 30
+    check_attempts: int = 3
+    check_path: str = ""
+    check_body: str = ""
+    check_passive: bool = True
+    proxy_protocol: str = "none"
+    cipher_suite: str = "recommended"
+    udp_check_port: int = 80
+    ssl_cert: str | None = None
+    ssl_key: str | None = None
+
+
+@dataclass
+class NodeBalancerNode(Record):
+    """A backend of a config; ``address`` is IP:PORT, ``vpc_config_id`` the NodeBalancerVpc it is reached by."""
+
+    nodebalancer_id: int
+    config_id: int
+    label: str
+    address: str
+    weight: int = 100
+    mode: str = "accept"
+    vpc_config_id: int | None = None

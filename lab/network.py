@@ -8,6 +8,7 @@ Only one link, one route and one nftables table stand in the machine's own names
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import ipaddress
@@ -98,6 +99,10 @@ def host_namespace(host_id: int) -> str:
     return f"{PREFIX}host-{host_id}"
 
 
+def balancer_namespace(balancer_id: int) -> str:
+    return f"{PREFIX}nb-{balancer_id}"
+
+
 def vpc_namespace(vpc_id: int) -> str:
     return f"{PREFIX}vpc-{vpc_id}"
 
@@ -110,6 +115,11 @@ def public_port(host_id: int) -> str:
 def vpc_port(host_id: int, subnet_id: int) -> str:
     """Return the port of a VPC's router that a host's address in a subnet is behind."""
     return f"h{host_id}s{subnet_id}"
+
+
+def balancer_port(balancer_id: int) -> str:
+    """Return the port of the public router that a NodeBalancer's public address is behind."""
+    return f"n{balancer_id}"
 
 
 def is_router(namespace: str) -> bool:
@@ -129,6 +139,7 @@ class Network:
         self._saved = state / "sysctl.json"
         self._rules: dict[str, str] = {}  # what each router is to filter by, existing or not
         self._loaded: dict[str, str] = {}  # what it does filter by
+        self.wiring = asyncio.Lock()  # two hosts may need the same VPC router
 
     async def up(self) -> None:
         """Join the router to the machine; again is a repair, not an error."""
@@ -206,20 +217,30 @@ class Network:
                 await _ip(f"link set {port} group {datacenter}", namespace=ROUTER)
                 await self._more(namespace, device, port, ROUTER, (private_ipv4,), PRIVATE.prefixlen)
         for address in vpc:
-            router = vpc_namespace(address.vpc_id)
-            if router not in await namespaces():
-                await self._router(router)
-            device, port = next(devices), vpc_port(host_id, address.subnet_id)
-            await self._link(namespace, device, port, router, address.address, address.prefix, address.gateway)
-            await self._more(namespace, device, port, router, address.more, address.prefix)
-            for cidr in address.ranges:
-                await _ip(f"route replace {cidr} via {address.address} dev {port} onlink", namespace=router)
+            await self._vpc_link(namespace, next(devices), vpc_port(host_id, address.subnet_id), address)
         await _ip(f"link set lo alias {mark}", namespace=namespace)
 
     async def remove_host(self, host_id: int) -> None:
         """Remove a host's namespace, and its links with it."""
-        if host_namespace(host_id) in await namespaces():
-            await run("ip", "netns", "del", host_namespace(host_id))
+        await self._remove(host_namespace(host_id))
+
+    async def add_balancer(
+        self, balancer_id: int, public_ipv4: str, private_ipv4: str, vpc: tuple[VpcAddress, ...]
+    ) -> None:
+        """Give a NodeBalancer its namespace: eth0 is public, and reaches private addresses; VPC links follow."""
+        namespace, port = balancer_namespace(balancer_id), balancer_port(balancer_id)
+        async with self.wiring:
+            await self._remove(namespace)
+            await run("ip", "netns", "add", namespace)
+            await _ip("link set lo up", namespace=namespace)
+            await self._public_link(namespace, "eth0", port, public_ipv4)
+            await _ip(f"addr add {private_ipv4}/32 dev eth0", namespace=namespace)
+            await _ip(f"route add {private_ipv4}/32 dev {port}", namespace=ROUTER)
+            for number, address in enumerate(vpc, 1):
+                await self._vpc_link(namespace, f"eth{number}", f"{port}s{address.subnet_id}", address)
+
+    async def remove_balancer(self, balancer_id: int) -> None:
+        await self._remove(balancer_namespace(balancer_id))
 
     async def _unwire(self, namespace: str) -> None:
         """Remove a namespace, its links first: the kernel takes its time with those of one that is gone."""
@@ -228,8 +249,7 @@ class Network:
         await run("ip", "netns", "del", namespace)
 
     async def remove_vpc(self, vpc_id: int) -> None:
-        if vpc_namespace(vpc_id) in await namespaces():
-            await run("ip", "netns", "del", vpc_namespace(vpc_id))
+        await self._remove(vpc_namespace(vpc_id))
 
     async def add_service(self, name: str, address: str) -> str:
         """Give a service of the lab itself a public address; return the namespace to run it in."""
@@ -239,6 +259,19 @@ class Network:
             await _ip("link set lo up", namespace=namespace)
             await self._public_link(namespace, "eth0", name, address)
         return namespace
+
+    async def _remove(self, namespace: str) -> None:
+        if namespace in await namespaces():
+            await run("ip", "netns", "del", namespace)
+
+    async def _vpc_link(self, namespace: str, device: str, port: str, address: VpcAddress) -> None:
+        router = vpc_namespace(address.vpc_id)
+        if router not in await namespaces():
+            await self._router(router)
+        await self._link(namespace, device, port, router, address.address, address.prefix, address.gateway)
+        await self._more(namespace, device, port, router, address.more, address.prefix)
+        for cidr in address.ranges:
+            await _ip(f"route replace {cidr} via {address.address} dev {port} onlink", namespace=router)
 
     async def _public_link(self, namespace: str, device: str, port: str, address: str) -> None:
         await self._link(namespace, device, port, ROUTER, address, PUBLIC.prefixlen, PUBLIC_GATEWAY)

@@ -45,7 +45,13 @@ def rulesets(
     enabled = {firewall.id: firewall for firewall in firewalls if firewall.status == "enabled"}
     routers: dict[str, dict[str, Firewall]] = {}
     for device in devices:
-        if device.firewall_id in enabled and device.linode_id in linodes:
+        if device.firewall_id not in enabled:
+            continue
+        if device.type == "nodebalancer":
+            routers.setdefault(network.ROUTER, {})[network.balancer_port(device.entity_id)] = enabled[
+                device.firewall_id
+            ]
+        elif device.linode_id in linodes:
             for router, port in _ports(device, linodes[device.linode_id], vpcs):
                 routers.setdefault(router, {})[port] = enabled[device.firewall_id]
     return {router: ruleset(ports) for router, ports in routers.items()}
@@ -75,8 +81,8 @@ table ip {network.FIREWALL_TABLE}
 delete table ip {network.FIREWALL_TABLE}
 table ip {network.FIREWALL_TABLE} {{
 {"".join(chains)}\
-  map outbound {{ type ifname : verdict; elements = {{ {_jumps(ports, "outbound")} }} }}
-  map inbound {{ type ifname : verdict; elements = {{ {_jumps(ports, "inbound")} }} }}
+  map outbound {{ type ifname : verdict;{_jumps(ports, "outbound")} }}
+  map inbound {{ type ifname : verdict;{_jumps(ports, "inbound")} }}
   chain prerouting {{
     type filter hook prerouting priority raw; policy accept;
     iifname {{ {names} }} return
@@ -95,7 +101,10 @@ table ip {network.FIREWALL_TABLE} {{
 
 
 def _jumps(ports: Mapping[str, Firewall], direction: str) -> str:
-    return ", ".join(f'"{port}" : jump {direction}_{firewall.id}' for port, firewall in ports.items())
+    """Return a map's elements; what a NodeBalancer sends is not filtered, as it has inbound rules only."""
+    filtered = {port: item for port, item in ports.items() if direction == "inbound" or not port.startswith("n")}
+    jumps = ", ".join(f'"{port}" : jump {direction}_{firewall.id}' for port, firewall in filtered.items())
+    return f" elements = {{ {jumps} }}" if jumps else ""
 
 
 def _chains(firewall: Firewall) -> str:

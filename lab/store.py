@@ -21,6 +21,10 @@ from lab.models import (
     Image,
     Instance,
     Ipv6Range,
+    NodeBalancer,
+    NodeBalancerConfig,
+    NodeBalancerNode,
+    NodeBalancerVpc,
     PlacementGroup,
     Record,
     SshKey,
@@ -38,6 +42,7 @@ KINDS: dict[str, type[Record]] = {
     for kind in (
         *(Instance, Vpc, Subnet, Address, Ipv6Range, Vlan, Volume, Image),
         *(Firewall, FirewallDevice, DefaultFirewalls, PlacementGroup),
+        *(NodeBalancer, NodeBalancerVpc, NodeBalancerConfig, NodeBalancerNode),
         *(SshKey, AccountSettings, Tag, Event, Domain, DomainRecord),
     )
 }

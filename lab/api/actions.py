@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 from lab import catalog, journal
-from lab.api import access, disks
+from lab.api import access, disks, placement
 from lab.api.configs import new_config
-from lab.api.instances import ABSENT, UNAVAILABLE, check_encryption, image_entity, render
+from lab.api.instances import UNAVAILABLE, check_encryption, image_entity, render
 from lab.api.wire import ApiError, Call, Problems, fields, route
 from lab.api.wiring import changing
 from lab.models import Address, Instance, Json
@@ -102,18 +102,18 @@ async def migrate_instance(call: Call) -> Json:
         raise ApiError(400, (None, "No pending migration for this Linode"))
     if region not in call.lab.regions:
         problems.add("region", "region is not valid")
-    elif region == instance.region:
+    elif region == instance.region and not call.body.get("placement_group"):
         problems.add("region", "Linode is already in this region")
     elif not catalog.available(instance.type, region):
         problems.add("region", UNAVAILABLE)
     elif any(item.purpose != "public" for _, item in instance.all_interfaces):
         problems.add("region", "A Linode with VPC or VLAN interfaces cannot be migrated")
-    elif call.body.get("placement_group"):
-        problems.add("placement_group", ABSENT["placement_group"])
     elif any(item.reserved and item.address in instance.ipv4 for item in call.lab.store.all(Address)):
         problems.add("region", "A Linode with reserved addresses cannot be migrated")
+    group, host = placement.choose(call.lab.store, region, call.body.get("placement_group"), problems)
     problems.check()
-    instance.target = {"region": region}
+    member = placement.of_member(group) if group else None
+    instance.target = {"region": region, "host_uuid": host, "placement_group": member}
     call.lab.lifecycle.begin(instance, "migrate", *_boot_if(instance.booted))
     return {}
 

@@ -10,7 +10,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Network
 from typing import TYPE_CHECKING
 
 from lab import journal
-from lab.models import Address, Instance, Json
+from lab.models import Address, Instance, Json, NodeBalancer
 from lab.network import PRIVATE
 
 if TYPE_CHECKING:
@@ -25,14 +25,18 @@ class Known:
     def __init__(self, store: Store) -> None:
         self.owners = {address: instance for instance in store.all(Instance) for address in instance.ipv4}
         self.records = {item.address: item for item in store.all(Address)}
-        # what has an address, as events name it; a kind more is a line more
+        self.balancers = {balancer.ipv4: balancer for balancer in store.all(NodeBalancer)}
+        # what has an address, as events name it
         self.entities = {address: journal.linode(instance) for address, instance in self.owners.items()}
+        self.entities |= {address: journal.nodebalancer(balancer) for address, balancer in self.balancers.items()}
 
     @property
     def public(self) -> list[str]:
-        """The account's public addresses: those of Linodes, then the reserved ones that are free."""
+        """The account's public addresses: of Linodes, of NodeBalancers, then the reserved ones that are free."""
         used = (address for address in self.owners if IPv4Address(address) not in PRIVATE)
-        return list(dict.fromkeys((*used, *(item.address for item in self.records.values() if item.reserved))))
+        return list(
+            dict.fromkeys((*used, *self.balancers, *(item.address for item in self.records.values() if item.reserved)))
+        )
 
     def is_free(self, address: str, region: str) -> bool:
         """Tell whether an address is reserved in a region, and nothing has it."""
@@ -41,11 +45,17 @@ class Known:
 
     def row(self, address: str) -> Json:
         """Return an IPv4 address as the API shows it."""
-        return row(address, self.owners.get(address), self.records.get(address), self.entities.get(address))
+        owner, record = self.owners.get(address), self.records.get(address)
+        place = owner or self.balancers.get(address) or record
+        return {
+            **_row(address, owner, record),
+            "region": place.region if place else None,
+            "assigned_entity": self.entities.get(address) if record and record.reserved else None,
+        }
 
 
-def row(address: str, owner: Instance | None, record: Address | None, entity: Json | None) -> Json:
-    """Return an IPv4 address as the API shows it."""
+def _row(address: str, owner: Instance | None, record: Address | None) -> Json:
+    """Return an IPv4 address as the API shows it, but for where and whose it is."""
     public = IPv4Address(address) not in PRIVATE
     network = IPv4Interface(f"{address}/{24 if public else PRIVATE.prefixlen}").network
     reserved = record is not None and record.reserved
@@ -60,11 +70,9 @@ def row(address: str, owner: Instance | None, record: Address | None, entity: Js
         "rdns": (record.rdns if record and record.rdns else default_name(address)) if public else None,
         "linode_id": owner.id if owner else None,
         "interface_id": next((item.id for item in interfaces if address in (item.nat_1_1, *item.addresses)), None),
-        "region": owner.region if owner else record.region if record else None,
         "vpc_nat_1_1": _nat(owner, address),
         "reserved": reserved,
         "tags": record.tags if record else [],
-        "assigned_entity": entity if reserved else None,
     }
 
 

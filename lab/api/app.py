@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.routing import Mount
 
+from lab import balancers as data_plane
 from lab import catalog, packet_filter
 from lab.addresses import Addresses
 from lab.api import (
@@ -29,6 +30,9 @@ from lab.api import (
     ips,
     linode_interfaces,
     lookups,
+    nodebalancer_configs,
+    nodebalancer_nodes,
+    nodebalancers,
     placement,
     profile,
     ranges,
@@ -40,11 +44,12 @@ from lab.api import (
     vpcs,
 )
 from lab.api.wire import LastSlash, LocalOnly, http_error
+from lab.balancers import Balancers, NoBalancers
 from lab.faults import Faults, FaultyApi
 from lab.hosts import Hosts
 from lab.lifecycle import Lifecycle
 from lab.limits import RateLimiter
-from lab.models import AccountSettings, Address, Instance, Subnet, now
+from lab.models import AccountSettings, Address, Instance, NodeBalancer, NodeBalancerVpc, Subnet, now
 from lab.settings import Settings
 from lab.store import Store
 
@@ -53,16 +58,20 @@ ROUTES = [
     *(*instances.ROUTES, *actions.ROUTES, *configs.ROUTES, *linode_interfaces.ROUTES, *disks.ROUTES, *volumes.ROUTES),
     *(*vpc_ips.ROUTES, *vpcs.ROUTES, *subnets.ROUTES, *ips.ROUTES, *reserved_ips.ROUTES, *ranges.ROUTES),
     *(*firewalls.ROUTES, *placement.ROUTES, *domains.ROUTES),
+    *(*nodebalancers.ROUTES, *nodebalancer_configs.ROUTES, *nodebalancer_nodes.ROUTES),
 ]
 
 
 class Lab:
     """The account's state and all that works on it. One token opens it."""
 
-    def __init__(self, settings: Settings, store: Store, hosts: Hosts, token: str) -> None:
+    def __init__(
+        self, settings: Settings, store: Store, hosts: Hosts, token: str, balancers: Balancers | None = None
+    ) -> None:
         self.settings = settings
         self.store = store
         self.hosts = hosts
+        self.balancers = balancers or NoBalancers()
         self.token = token
         self.started = now()
         self.regions = catalog.regions(settings.hosts)
@@ -71,6 +80,8 @@ class Lab:
         self.limiter = RateLimiter(settings.limits)
         records = store.all(Subnet), store.all(Instance), store.all(Address)
         self.addresses = Addresses(not settings.hosts, *records)
+        for balancer in store.all(NodeBalancer):
+            self.addresses.reserve_balancer(balancer, store.all(NodeBalancerVpc))
         self.faults = Faults()
         self.lifecycle = Lifecycle(store, self.addresses, hosts, self.faults)
 
@@ -81,13 +92,20 @@ class Lab:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Filter, go on with what was under way, and watch the hosts until the end."""
+        """Filter, go on with what was under way, and watch the hosts and the NodeBalancers until the end."""
         await packet_filter.apply(self.store, self.hosts)
         await self.lifecycle.recover()
-        watch = asyncio.create_task(self.lifecycle.watch(self.settings.watchdog_interval))
+        await data_plane.recover(self.store, self.balancers)
+        watches = (
+            self.lifecycle.watch(self.settings.watchdog_interval),
+            data_plane.watch(self.store, self.balancers, self.settings.statistics_interval),
+        )
+        tasks = [asyncio.create_task(watch) for watch in watches]
         yield
-        watch.cancel()
+        for task in tasks:
+            task.cancel()
         await self.lifecycle.close()
+        await self.balancers.close()
 
 
 def create_app(lab: Lab) -> FaultyApi:

@@ -16,7 +16,7 @@ from lab.api.interfaces import LEGACY, Wish
 from lab.api.labels import check_label, check_tags
 from lab.api.listing import page
 from lab.api.wire import ApiError, Call, Problems, fields, not_found, route
-from lab.models import DefaultFirewalls, Firewall, FirewallDevice, Instance, Json, Record, now
+from lab.models import DefaultFirewalls, Firewall, FirewallDevice, Instance, Json, NodeBalancer, Record, now
 from lab.shell import CommandError
 from lab.store import Store
 
@@ -225,6 +225,11 @@ async def list_of_interface(call: Call) -> Json:
     return _page_of(call, lambda device: (device.type, device.entity_id) == ("linode_interface", number))
 
 
+async def list_of_balancer(call: Call) -> Json:
+    balancer = call.record(NodeBalancer)
+    return _page_of(call, lambda device: (device.type, device.entity_id) == ("nodebalancer", balancer.id))
+
+
 async def update_of_linode(call: Call) -> Json:
     """Set which firewalls a legacy Linode has."""
     store, linode, problems = call.lab.store, call.record(Instance), Problems()
@@ -243,7 +248,7 @@ async def update_of_linode(call: Call) -> Json:
     if len(enabled) > 1:
         problems.add("firewall_ids", f"Only one of {', '.join(enabled)} may be enabled on Linode {linode.label}")
     problems.check()
-    before = _devices_on(store, "linode", linode.id)
+    before = devices_on(store, "linode", linode.id)
     added = [
         device(store, firewall, "linode", linode.id, linode.id)
         for firewall in wanted
@@ -310,7 +315,7 @@ def choose(store: Store, wish: Any, default: str, name: str, problems: Problems)
 
 def upgraded(store: Store, linode: Instance) -> tuple[list[FirewallDevice], list[FirewallDevice]]:
     """Return the devices, not saved yet, of a Linode whose interfaces were upgraded, and those that they replace."""
-    before = _devices_on(store, "linode", linode.id)
+    before = devices_on(store, "linode", linode.id)
     return [
         device(store, firewall, "linode_interface", interface.id, linode.id)
         for firewall in filter(None, (_find(store, item.firewall_id) for item in before))
@@ -319,8 +324,8 @@ def upgraded(store: Store, linode: Instance) -> tuple[list[FirewallDevice], list
     ], before
 
 
-def devices_on_interface(store: Store, interface_id: int) -> list[FirewallDevice]:
-    return _devices_on(store, "linode_interface", interface_id)
+def device_of_balancer(store: Store, firewall: Firewall, balancer: NodeBalancer) -> list[FirewallDevice]:
+    return [device(store, firewall, "nodebalancer", balancer.id, 0)]
 
 
 def device(store: Store, firewall: Firewall, kind: str, entity_id: int, linode_id: int) -> FirewallDevice:
@@ -353,13 +358,22 @@ def render_device(store: Store, device: FirewallDevice) -> Json:
 
 
 def _render_entity(store: Store, device: FirewallDevice) -> Json:
-    linode = store.get(Instance, device.linode_id)
-    assert linode is not None  # a device goes with its Linode
-    entity = {**journal.linode(linode), "parent_entity": None}
-    if device.type == "linode":
+    entity = {**_service(store, device), "parent_entity": None}
+    if device.type != "linode_interface":
         return entity
     url = f"{entity['url']}/interfaces/{device.entity_id}"
     return {"id": device.entity_id, "type": device.type, "label": None, "url": url, "parent_entity": entity}
+
+
+def _service(store: Store, device: FirewallDevice) -> Json:
+    """Return the Linode or NodeBalancer of a device, as events name it."""
+    if device.type == "nodebalancer":
+        balancer = store.get(NodeBalancer, device.entity_id)
+        assert balancer is not None  # a device goes with what it is on
+        return journal.nodebalancer(balancer)
+    linode = store.get(Instance, device.linode_id)
+    assert linode is not None
+    return journal.linode(linode)
 
 
 def _render_version(firewall: Firewall, version: Json) -> Json:
@@ -385,9 +399,9 @@ def _device_events(call: Call, what: str, devices: Iterable[FirewallDevice]) -> 
     store = call.lab.store
     found: list[Record] = []
     for item in devices:
-        firewall, linode = store.get(Firewall, item.firewall_id), store.get(Instance, item.linode_id)
-        if firewall and linode:
-            found.append(journal.notice(store, f"firewall_device_{what}", _entity(firewall), journal.linode(linode)))
+        firewall = store.get(Firewall, item.firewall_id)
+        if firewall:
+            found.append(journal.notice(store, f"firewall_device_{what}", _entity(firewall), _service(store, item)))
     return found
 
 
@@ -415,7 +429,7 @@ def _device(call: Call) -> FirewallDevice:
     return found
 
 
-def _devices_on(store: Store, kind: str, entity_id: int) -> list[FirewallDevice]:
+def devices_on(store: Store, kind: str, entity_id: int) -> list[FirewallDevice]:
     return [item for item in store.all(FirewallDevice) if (item.type, item.entity_id) == (kind, entity_id)]
 
 
@@ -434,14 +448,15 @@ def _new_device(
     """
     store = call.lab.store
     linode = _linode_of(store, kind, entity_id)
-    if linode is None:
+    known = isinstance(entity_id, int) and store.get(NodeBalancer, entity_id) if kind == "nodebalancer" else linode
+    if not known:
         problems.add(name, f"A {ENTITIES[kind]} by that ID was not found")
         return []
-    if (kind == "linode") != linode.legacy:
+    if linode and (kind == "linode") != linode.legacy:
         problems.add(name, ON_INTERFACES if kind == "linode" else ON_LINODE)
         return []
-    made = device(store, firewall, kind, entity_id, linode.id)
-    present = [*_devices_on(store, kind, entity_id), *others]
+    made = device(store, firewall, kind, entity_id, linode.id if linode else 0)
+    present = [*devices_on(store, kind, entity_id), *others]
     if any((item.firewall_id, item.type, item.entity_id) == (firewall.id, kind, entity_id) for item in present):
         problems.add(name, f"{ENTITIES[kind]} {entity_id} is already assigned to this Firewall")
     elif firewall.status == "enabled":
@@ -450,7 +465,7 @@ def _new_device(
 
 
 def _linode_of(store: Store, kind: str, entity_id: Any) -> Instance | None:
-    """Return the Linode that an entity is, or is an interface of."""
+    """Return the Linode that an entity is, or is an interface of; None for a NodeBalancer."""
     if kind == "linode":
         return store.get(Instance, entity_id) if isinstance(entity_id, int) else None
     for linode in store.all(Instance) if kind == "linode_interface" else ():
@@ -461,7 +476,7 @@ def _linode_of(store: Store, kind: str, entity_id: Any) -> Instance | None:
 
 def _check_alone(store: Store, device: FirewallDevice, name: str, problems: Problems) -> None:
     """Note that what a device is on has an enabled firewall already, which is as many as it can have."""
-    for item in _devices_on(store, device.type, device.entity_id):
+    for item in devices_on(store, device.type, device.entity_id):
         other = store.get(Firewall, item.firewall_id)
         if other and other.id != device.firewall_id and other.status == "enabled":
             has = f"{ENTITIES[device.type]} {device.entity_id} has Firewall {other.label}"
@@ -503,6 +518,7 @@ ROUTES = [
     route("POST", "/networking/firewalls/{id:int}/devices", create_device),
     route("GET", "/networking/firewalls/{id:int}/devices/{device_id:int}", get_device),
     route("DELETE", "/networking/firewalls/{id:int}/devices/{device_id:int}", delete_device),
+    route("GET", "/nodebalancers/{id:int}/firewalls", list_of_balancer, "list"),
     route("GET", "/linode/instances/{id:int}/firewalls", list_of_linode, "list"),
     route("PUT", "/linode/instances/{id:int}/firewalls", update_of_linode),
     route("POST", "/linode/instances/{id:int}/firewalls/apply", apply_to_linode),

@@ -160,7 +160,7 @@ def render(instance: Instance) -> Json:
         "tags": instance.tags,
         "host_uuid": instance.host_uuid,
         "has_user_data": False,
-        "placement_group": instance.placement_group,
+        "placement_group": placement.shown(instance),
         "disk_encryption": instance.disk_encryption,
         "lke_cluster_id": None,
         "capabilities": instance.capabilities,

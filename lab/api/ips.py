@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 
 from lab.api import reserved_ips
-from lab.api.addressing import Known, default_name, ipv6_row, link_local, row, slaac
+from lab.api.addressing import Known, default_name, ipv6_row, link_local, slaac
 from lab.api.labels import check_tags
 from lab.api.listing import page
 from lab.api.ranges import render_range
@@ -111,7 +111,8 @@ async def update_ip(call: Call) -> Json:
     record.rdns = record.rdns if "rdns" not in call.body else name if name != default_name(address) else None
     record.tags = [] if ended else tags if "tags" in given else record.tags
     reserved_ips.keep(call, record, address in known.entities)
-    return row(address, owner, record, known.entities.get(address))
+    known.records[address] = record
+    return known.row(address)
 
 
 async def assign_ips(call: Call) -> Json:

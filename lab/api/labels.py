@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The rules of names: Linodes, firewalls, placement groups, VPCs, subnets, volumes, tags."""
+"""The rules of names: Linodes, firewalls, placement groups, VPCs, subnets, volumes, NodeBalancers, tags."""
 
 from __future__ import annotations
 
@@ -57,6 +57,26 @@ def check_vpc_label(label: Any, name: str, others: Iterable[str], among: str, pr
     elif label in others:
         problems.add(name, f"Label must be unique among {among}")
     return label
+
+
+def check_balancer_label(label: str, others: Iterable[str], problems: Problems) -> None:
+    """Note what is wrong with a NodeBalancer's label."""
+    if not 3 <= len(label) <= 32:
+        problems.add("label", "Label must be between 3 and 32 characters")
+    elif not re.fullmatch(r"[A-Za-z0-9_-]+", label):
+        problems.add("label", "Label may only contain letters, numbers, dashes and underscores")
+    elif label in others:
+        problems.add("label", "Label must be unique among your NodeBalancers")
+
+
+def check_node_label(label: str, problems: Problems) -> None:
+    """Note what is wrong with the label of a NodeBalancer's node."""
+    if not label:
+        problems.add("label", "label is required")
+    elif not 3 <= len(label) <= 32:
+        problems.add("label", "Label must be between 3 and 32 characters")
+    elif not re.fullmatch(r"[A-Za-z0-9._-]+", label):
+        problems.add("label", "Label may only contain letters, numbers, periods, dashes and underscores")
 
 
 def check_tag(label: Any, name: str, problems: Problems) -> str:

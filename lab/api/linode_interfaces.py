@@ -80,7 +80,7 @@ async def delete_interface(call: Call) -> Json:
         change.remove(interface)
         instance.linode_interfaces = [item for item in instance.linode_interfaces if item.id != interface.id]
         change.settle_default_routes()
-        change.gone += firewalls.devices_on_interface(call.lab.store, interface.id)
+        change.gone += firewalls.devices_on(call.lab.store, "linode_interface", interface.id)
     _save(call, change, "interface_delete")
     return {}
 

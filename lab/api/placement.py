@@ -144,8 +144,14 @@ def of_member(group: PlacementGroup) -> Json:
         "label": group.label,
         "placement_group_type": group.placement_group_type,
         "placement_group_policy": group.placement_group_policy,
-        "migrating_to": None,
     }
+
+
+def shown(linode: Instance) -> Json | None:
+    """Return the group of a Linode as the API shows it there; one that is migrated says where to."""
+    if linode.placement_group is None:
+        return None
+    return {**linode.placement_group, "migrating_to": (linode.target.get("placement_group") or {}).get("id")}
 
 
 def members(store: Store, group: PlacementGroup) -> list[Instance]:
@@ -156,6 +162,10 @@ def render(store: Store, group: PlacementGroup) -> Json:
     """Return a placement group as the API shows it."""
     linodes = members(store, group)
     crowded = _crowded(linodes)
+    moving = [item for item in store.all(Instance) if "migrate" in item.tasks]
+    inbound = [item for item in moving if (item.target.get("placement_group") or {}).get("id") == group.id]
+    outbound = [item for item in moving if item in linodes]
+    migrations = {"inbound": inbound, "outbound": outbound}
     return {
         "id": group.id,
         "label": group.label,
@@ -164,7 +174,9 @@ def render(store: Store, group: PlacementGroup) -> Json:
         "placement_group_policy": group.placement_group_policy,
         "is_compliant": not crowded,
         "members": [{"linode_id": linode.id, "is_compliant": linode.id not in crowded} for linode in linodes],
-        "migrations": None,
+        "migrations": {way: [{"linode_id": item.id} for item in found] for way, found in migrations.items()}
+        if inbound or outbound
+        else None,
     }
 
 

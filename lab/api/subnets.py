@@ -13,7 +13,7 @@ from lab.api.listing import page
 from lab.api.vpc_ips import attached
 from lab.api.wire import ApiError, Call, Problems, fields, not_found, route
 from lab.api.wiring import next_free
-from lab.models import Json, Subnet, Vpc, now
+from lab.models import Json, NodeBalancer, NodeBalancerVpc, Subnet, Vpc, now
 from lab.network import PRIVATE
 
 KEYS = ("id", "label", "created", "updated")
@@ -75,7 +75,9 @@ def render(call: Call, subnet: Subnet) -> Json:
         "vpc_type": vpc.vpc_type if vpc else "regular",
         "linodes": [{"id": number, "interfaces": interfaces} for number, interfaces in linodes.items()],
         "databases": [],
-        "nodebalancers": [],
+        "nodebalancers": [
+            {"id": item.nodebalancer_id, "ipv4_range": item.ipv4_range} for item in _balancers(call, subnet)
+        ],
         "created": subnet.created,
         "updated": subnet.updated,
     }
@@ -129,6 +131,15 @@ def refuse_in_use(call: Call, subnet: Subnet, what: str) -> None:
         raise ApiError(
             400, (None, f"{what} cannot be deleted while Linodes are attached: {', '.join(list(names)[:10])}")
         )
+    balancers = [call.lab.store.get(NodeBalancer, item.nodebalancer_id) for item in _balancers(call, subnet)]
+    labels = [balancer.label for balancer in balancers if balancer]
+    if labels:
+        reason = f"{what} cannot be deleted while NodeBalancers are attached: {', '.join(labels[:10])}"
+        raise ApiError(400, (None, reason))
+
+
+def _balancers(call: Call, subnet: Subnet) -> list[NodeBalancerVpc]:
+    return [item for item in call.lab.store.all(NodeBalancerVpc) if item.subnet_id == subnet.id]
 
 
 def _subnet_ipv6(item: Json, vpc: Vpc, others: list[Subnet], prefix: str, problems: Problems) -> list[str]:

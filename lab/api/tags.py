@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from lab.api import domains, instances, reserved_ips, volumes
+from lab.api import domains, instances, nodebalancers, reserved_ips, volumes
 from lab.api.labels import check_tag, new_tags
 from lab.api.listing import page
 from lab.api.wire import Call, Problems, not_found, route
-from lab.models import Address, Domain, Instance, Json, Tag, Volume
+from lab.models import Address, Domain, Instance, Json, NodeBalancer, Tag, Volume
 
 KEYS = ("label",)
 WORDS = {"id": "ID", "address": "address"}
@@ -31,13 +31,15 @@ class Tagged:
 
 TAGGED = (
     Tagged("linode", "linodes", "Linode", Instance, lambda call, item: instances.render(item)),
+    Tagged(
+        "nodebalancer", "nodebalancers", "NodeBalancer", NodeBalancer, lambda call, item: nodebalancers.render(item)
+    ),
     Tagged("domain", "domains", "Domain", Domain, lambda call, item: domains.render(item)),
     Tagged("volume", "volumes", "Volume", Volume, volumes.render),
     Tagged(
         "reserved_ipv4_address", "reserved_ipv4_addresses", "reserved IP", Address, reserved_ips.render, key="address"
     ),
 )
-ABSENT = {"nodebalancers"} - {item.field for item in TAGGED}
 
 
 async def list_tags(call: Call) -> Json:
@@ -49,9 +51,6 @@ async def create_tag(call: Call) -> Json:
     """Create a tag, and put it on the objects of the request."""
     problems, store = Problems(), call.lab.store
     label = check_tag(call.body.get("label"), "label", problems)
-    for name in ABSENT:
-        if call.body.get(name):
-            problems.add(name, "This account has none of them")
     wanted = [item for tagged in TAGGED for item in _named(call, tagged, problems)]
     problems.check()
     newly = [item for item in wanted if label not in item.tags]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""/vpcs/ips and /vpcs/ipv6s: the addresses that Linodes have in VPCs, with each of their profiles."""
+"""/vpcs/ips and /vpcs/ipv6s: the addresses in VPCs of Linodes, with each of their profiles, and of NodeBalancers."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from lab.api.configs import is_active
 from lab.api.linode_interfaces import render_ipv6
 from lab.api.listing import page
 from lab.api.wire import Call, route
-from lab.models import Config, Instance, Interface, Json, Subnet, Vpc
+from lab.models import Config, Instance, Interface, Json, NodeBalancer, NodeBalancerVpc, Subnet, Vpc
 
 KEYS = (
     *("address", "active", "config_id", "interface_id", "linode_id"),
-    *("nat_1_1", "region", "subnet_id", "vpc_id"),
+    *("nat_1_1", "nodebalancer_id", "region", "subnet_id", "vpc_id"),
 )
 IPV6_KEYS = ("active", "config_id", "interface_id", "ipv6_range", "linode_id", "region", "subnet_id", "vpc_id")
 
@@ -32,13 +32,15 @@ class Place:
 
 
 async def list_all_ips(call: Call) -> Json:
-    return page(call, list(_places(call)), lambda place: render_ip(call, place), KEYS)
+    rows = [*_places(call), *call.lab.store.all(NodeBalancerVpc)]
+    return page(call, rows, lambda row: _render(call, row), KEYS)
 
 
 async def list_vpc_ips(call: Call) -> Json:
     vpc = call.record(Vpc)
     places = [place for place in _places(call) if place.interface.vpc_id == vpc.id]
-    return page(call, places, lambda place: render_ip(call, place), KEYS)
+    rows = [*places, *(item for item in call.lab.store.all(NodeBalancerVpc) if item.vpc_id == vpc.id)]
+    return page(call, rows, lambda row: _render(call, row), KEYS)
 
 
 async def list_all_ipv6s(call: Call) -> Json:
@@ -59,18 +61,37 @@ async def list_all_ipv6s(call: Call) -> Json:
 def render_ip(call: Call, place: Place) -> Json:
     """Return an IPv4 address in a VPC, or a range, as the API shows it."""
     interface = place.interface
-    subnet = call.lab.store.get(Subnet, interface.subnet_id or 0)
-    assert subnet is not None  # a subnet in use cannot be deleted
-    network = IPv4Network(subnet.ipv4)
     return {
         "address": place.address,
         "address_range": place.range,
         "nat_1_1": interface.nat_1_1 if place.address == interface.address else None,
-        "gateway": str(network[1]),
-        "prefix": network.prefixlen,
-        "subnet_mask": str(network.netmask),
+        **_network(call, interface.subnet_id or 0),
         **_place_of(place),
     }
+
+
+def _render(call: Call, row: Place | NodeBalancerVpc) -> Json:
+    if isinstance(row, Place):
+        return render_ip(call, row)
+    balancer = call.lab.store.get(NodeBalancer, row.nodebalancer_id)
+    assert balancer is not None  # they go together
+    return {
+        **dict.fromkeys(("address", "nat_1_1", "linode_id", "config_id", "interface_id", "database_id")),
+        "address_range": row.ipv4_range,
+        **_network(call, row.subnet_id),
+        "vpc_id": row.vpc_id,
+        "subnet_id": row.subnet_id,
+        "region": balancer.region,
+        "nodebalancer_id": balancer.id,
+        "active": True,
+    }
+
+
+def _network(call: Call, subnet_id: int) -> Json:
+    subnet = call.lab.store.get(Subnet, subnet_id)
+    assert subnet is not None  # a subnet in use cannot be deleted
+    network = IPv4Network(subnet.ipv4)
+    return {"gateway": str(network[1]), "prefix": network.prefixlen, "subnet_mask": str(network.netmask)}
 
 
 def places_of(instance: Instance) -> Iterator[Place]:

@@ -62,6 +62,10 @@ class Problems:
     def add(self, name: str, reason: str) -> None:
         self._found.append((name, reason))
 
+    def include(self, others: Problems, name: str) -> None:
+        """Add what was found in the part of the request that is called ``name``."""
+        self._found += [(f"{name}.{field}" if field else name, reason) for field, reason in others._found]
+
     def check(self) -> None:
         """Raise ApiError 400 if there is anything."""
         if self._found:

@@ -14,6 +14,7 @@ import httpx
 import uvicorn
 
 from lab.api import Lab, create_app
+from lab.balancers import Balancers
 from lab.hosts import Host, HostError, NoHosts
 from lab.settings import Settings
 from lab.shell import CommandError
@@ -74,8 +75,9 @@ class Rig(NoHosts):
 class Server:
     """The API in a thread of its own, with its state in ``settings.state``."""
 
-    def __init__(self, settings: Settings, hosts: Rig | None = None) -> None:
+    def __init__(self, settings: Settings, hosts: Any = None, balancers: Balancers | None = None) -> None:
         self.hosts = hosts or Rig()
+        self._balancers = balancers
         self.lab: Lab
         self._settings = settings
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -90,7 +92,7 @@ class Server:
 
     async def _serve(self) -> None:
         store = Store(self._settings.database, self._settings.hosts)
-        self.lab = Lab(self._settings, store, self.hosts, TOKEN)
+        self.lab = Lab(self._settings, store, self.hosts, TOKEN, self._balancers)
         config = uvicorn.Config(create_app(self.lab), lifespan="on", log_level="error", timeout_graceful_shutdown=1)
         self._server = uvicorn.Server(config)
         await self._server.serve([self._listener])

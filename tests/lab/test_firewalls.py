@@ -430,3 +430,44 @@ def test_a_reset_leaves_none(api: Server) -> None:
     api.http.post(f"{api.address}/lab/reset", json={})
     wait_for(lambda: api.get(PATH)["results"] == 0)
     assert api.hosts.rules == {}
+
+
+def test_an_interface_comes_and_goes_with_its_firewall(api: Server) -> None:
+    firewall = make(api, "front")["id"]
+    linode = api.linode(booted=False, image=None, authorized_keys=None, interface_generation="linode")["id"]
+    api.settled(linode, "offline")
+    path = f"{LINODES}/{linode}/interfaces"
+    assert api.refusals("POST", path, public={}, firewall_id=5) == {"firewall_id": "A Firewall by that ID was not found"}
+    made = api.post(path, public={}, firewall_id=firewall)["id"]
+    assert [row["id"] for row in api.get(f"{path}/{made}/firewalls")["data"]] == [firewall]
+    assert [row["entity"]["id"] for row in api.get(f"{PATH}/{firewall}/devices")["data"]] == [made]
+    api.delete(f"{path}/{made}")
+    assert api.get(f"{PATH}/{firewall}/devices")["results"] == 0
+
+
+def test_an_upgrade_moves_a_linodes_firewall_to_its_interfaces(api: Server) -> None:
+    firewall, subnet = make(api, "front")["id"], api.subnet()
+    both = [{"purpose": "public"}, {"purpose": "vpc", "subnet_id": subnet["id"]}]
+    linode = api.linode(booted=False, firewall_id=firewall, interfaces=both)["id"]
+    api.settled(linode, "offline")
+    new = api.post(f"{LINODES}/{linode}/upgrade-interfaces", dry_run=False)["interfaces"]
+    entities = [row["entity"] for row in api.get(f"{PATH}/{firewall}/devices")["data"]]
+    assert [item["type"] for item in entities] == ["linode_interface"] * 2
+    assert {item["id"] for item in entities} == {item["id"] for item in new}
+
+
+def test_a_nodebalancers_firewall(api: Server) -> None:
+    first, second = make(api, "first")["id"], make(api, "second")["id"]
+    balancer = api.post("/nodebalancers", region="de-fra-2", firewall_id=first)["id"]
+    assert [row["label"] for row in api.get(f"/nodebalancers/{balancer}/firewalls")["data"]] == ["first"]
+    (device,) = api.get(f"{PATH}/{first}/devices")["data"]
+    assert (device["entity"]["type"], device["entity"]["id"]) == ("nodebalancer", balancer)
+    refused = api.refusals("POST", f"{PATH}/{second}/devices", type="nodebalancer", id=balancer)
+    assert "has Firewall first: a service can have one enabled Firewall at a time" in refused["id"]
+    api.delete(f"{PATH}/{first}/devices/{device['id']}")
+    api.post(f"{PATH}/{second}/devices", type="nodebalancer", id=balancer)
+    api.delete(f"/nodebalancers/{balancer}")
+    assert api.get(f"{PATH}/{second}/devices")["results"] == 0
+    api.put(f"{PATH}/settings", default_firewall_ids={"nodebalancer": first})
+    balancer = api.post("/nodebalancers", region="de-fra-2")["id"]
+    assert [row["label"] for row in api.get(f"/nodebalancers/{balancer}/firewalls")["data"]] == ["first"]

@@ -171,3 +171,12 @@ def test_nft_takes_the_largest_firewall() -> None:
     )
     done = subprocess.run(["nft", "-c", "-f", "-"], input=texts["c50k-router"], text=True, capture_output=True)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_nodebalancers_firewall_looks_at_what_comes_in() -> None:
+    device = FirewallDevice(500, 100, "nodebalancer", 7, 0)
+    rules = rulesets([], [], [firewall()], [device])["c50k-router"]
+    assert 'map inbound { type ifname : verdict; elements = { "n7" : jump inbound_100 } }' in rules
+    assert "map outbound { type ifname : verdict; }" in rules
+    check = subprocess.run(["nft", "-c", "-f", "-"], input=rules, text=True, capture_output=True, check=False)
+    assert check.returncode == 0, check.stderr

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -12,7 +12,9 @@ from lab_server import TOKEN, Server, wait_for
 from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
 
-from lab.models import Firewall, Vpc
+from lab.balancers import NoBalancers
+from lab.haproxy import Balancer
+from lab.models import Firewall, NodeBalancer, Vpc
 
 FLAGS = (
     *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
@@ -86,6 +88,56 @@ def test_firewalls_are_shown_in_words(api: Server, browser: Chrome) -> None:
     wait_for(lambda: script in text(browser, "#firewalls") and script in text(browser, ".card"))
     assert browser.title == "The lab"
     assert browser.get_log("browser") == []
+
+
+class Said(NoBalancers):
+    """NodeBalancers whose nodes are as one says."""
+
+    def __init__(self) -> None:
+        self.states: dict[int, str] = {}
+
+    async def health(self, balancer_id: int) -> dict[int, str]:
+        return self.states
+
+    def connections(self, balancer: Balancer) -> int:
+        return 9_899
+
+
+def test_nodebalancers_are_shown_with_the_health_of_their_nodes(serve: Callable[..., Server], browser: Chrome) -> None:
+    said = Said()
+    api = serve(balancers=said)
+    wish = [
+        {"label": "app-5", "address": "192.168.128.5:80"},
+        {"label": "app-6", "address": "192.168.128.6:80", "mode": "drain"},
+    ]
+    made = api.post("/nodebalancers", region="us-ord", label="front", configs=[{"algorithm": "source", "nodes": wish}])
+    (config,) = api.get(f"/nodebalancers/{made['id']}/configs")["data"]
+    first, second = (row["id"] for row in api.get(f"/nodebalancers/{made['id']}/configs/{config['id']}/nodes")["data"])
+    browser.get(f"{api.address}/#{TOKEN}")
+    wait_for(lambda: "Unknown" in text(browser, "#nodebalancers"))
+    shown = text(browser, "#nodebalancers")
+    for part in (
+        "front",
+        made["ipv4"],
+        "common",
+        "80 http · source",
+        "app-5 192.168.128.5:80",
+        "192.168.128.6:80 · drain",
+    ):
+        assert part in shown
+    said.states = {first: "UP", second: "DOWN"}
+    wait_for(lambda: text(browser, "#nodebalancers .status.down") == "DOWN")
+    assert text(browser, "#nodebalancers .status.up") == "UP"
+
+    script = "<img src=x onerror=document.title='taken'>"
+    api.lab.store.all(NodeBalancer)[0].label = script
+    wait_for(lambda: script in text(browser, "#nodebalancers"))
+    assert browser.title == "The lab"
+    browser.set_window_size(400, 800)
+    assert browser.execute_script("return document.documentElement.scrollWidth <= innerWidth")
+    assert browser.get_log("browser") == []
+    api.delete(f"/nodebalancers/{made['id']}")
+    wait_for(lambda: text(browser, "#nodebalancers") == "")
 
 
 def test_nothing_is_shown_without_the_token(api: Server, browser: Chrome) -> None:

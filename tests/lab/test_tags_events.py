@@ -49,7 +49,7 @@ def test_bad_tags(shared: Server) -> None:
         "linodes": "Must be an array of integers"
     }
     assert shared.refusals("POST", "/tags", label="fine", nodebalancers=[5], volumes=[5]) == {
-        **{"nodebalancers": "This account has none of them", "volumes": "A Volume by that ID was not found"}
+        **{"nodebalancers": "A NodeBalancer by that ID was not found", "volumes": "A Volume by that ID was not found"}
     }
     assert labels(shared) == []
 

@@ -132,6 +132,7 @@ class Lifecycle:
             public_ipv4=instance.reachable_ipv4,
             vpc=tuple(vpc),
             authorized_keys=tuple(instance.authorized_keys),
+            cloud_init=bool(instance.user_data),
         )
 
     def _work_on(self, instance: Instance) -> None:

@@ -8,8 +8,12 @@ Only one link, one route and one nftables table stand in the machine's own names
 
 from __future__ import annotations
 
+import ctypes
 import ipaddress
 import json
+import os
+import socket
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,11 +24,13 @@ PUBLIC_GATEWAY = "198.51.100.1"
 UPSTREAM = "198.51.100.250"  # the external API
 CLIENTS = "198.51.100.251"  # clients of the fleets, for tests and measurements
 MACHINE = "198.51.100.254"  # this machine, as its hosts see it
+METADATA = "169.254.169.254"  # Linode's metadata service, on every router
 
 ROUTER = "c50k-router"
 MACHINE_LINK = "c50k0"
 TABLE = "c50k_lab"
 PREFIX = "c50k-"
+CLONE_NEWNET = 0x40000000
 
 _ROUTER_SYSCTL = (
     "net.ipv4.ip_forward=1",
@@ -70,6 +76,21 @@ async def namespaces() -> set[str]:
     """Return the names of the lab's network namespaces."""
     lines = (await run("ip", "netns", "list")).splitlines()
     return {name for line in lines if (name := line.split()[0]).startswith(PREFIX)}
+
+
+async def routers() -> dict[int | None, str]:
+    """Return the namespaces of the lab's routers by VPC id, that of the public addresses by None."""
+    prefix = vpc_namespace(0)[:-1]
+    found: dict[int | None, str] = {None: ROUTER}
+    found |= {int(name.removeprefix(prefix)): name for name in await namespaces() if name.startswith(prefix)}
+    return found
+
+
+async def metadata_socket(router: str) -> socket.socket:
+    """Return a socket bound to the metadata service's address on a router, for this process to serve."""
+    await _ip(f"addr replace {METADATA}/32 dev lo", namespace=router)
+    with ThreadPoolExecutor(1) as thread:  # what enters a namespace is a thread; it ends here, the socket stays there
+        return thread.submit(_bound_in, router, METADATA).result()
 
 
 class Network:
@@ -127,6 +148,8 @@ class Network:
             port = f"h{host_id}s{address.subnet_id}"
             link = (namespace, next(devices), port, router)
             await self._link(*link, address.address, address.prefix, address.gateway)
+        if public_ipv4 or vpc:
+            await _ip(f"route add {METADATA} dev eth0", namespace=namespace)
 
     async def remove_host(self, host_id: int) -> None:
         """Remove a host's namespace, and its links with it."""
@@ -244,6 +267,19 @@ table inet {TABLE} {{
   }}
 }}
 """
+
+
+def _bound_in(namespace: str, address: str) -> socket.socket:
+    """Return a socket bound to port 80 of an address in a namespace, which this thread enters and never leaves."""
+    libc = ctypes.CDLL(None, use_errno=True)  # os.setns comes with Python 3.12
+    with Path("/run/netns", namespace).open() as file:
+        if libc.setns(file.fileno(), CLONE_NEWNET):
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), namespace)
+    bound = socket.socket()
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    bound.bind((address, 80))
+    return bound
 
 
 async def _ip(*commands: str, namespace: str | None = None) -> None:

@@ -24,6 +24,7 @@ KEYS = ("id", "label", "group", "image", "ipv4", "region", "tags", "site_type")
 SSH_KEY = re.compile(r"(ssh-(?:rsa|ed25519)|ecdsa-sha2-nistp(?:256|384|521)|sk-[\w@.-]+) ([A-Za-z0-9+/=]+)(?: .*)?")
 ALERTS = {"cpu": 90, "network_in": 10, "network_out": 10, "transfer_quota": 80, "io": 10000}
 IPV6_PREFIX, LINK_LOCAL = "2001:db8:c50:0:f03c::", "fe80::f03c:0:0:0"  # listed only: the lab's hosts have no IPv6
+MAX_USER_DATA = 16_384  # bytes, decoded
 MAINTENANCE_POLICIES = ("linode/migrate", "linode/power_off_on")
 COMMON_FIELDS = {"label": str, "group": str, "tags": list, "alerts": dict, "maintenance_policy": str}
 UPDATE_FIELDS = {**COMMON_FIELDS, "watchdog_enabled": bool}
@@ -64,8 +65,7 @@ async def create_instance(call: Call) -> Json:
     tags = check_tags(given.get("tags", []), problems)
     keys = _access(lab.images, given, problems)
     _maintenance_policy(given, problems)
-    if given.get("metadata", {}).get("user_data"):
-        problems.add("metadata.user_data", "This image has no cloud-init, which user data needs")
+    user_data = read_user_data(lab.images, given, problems)
     for name, reason in ABSENT.items():
         if body.get(name) not in (None, -1):
             problems.add(name, reason)
@@ -91,6 +91,7 @@ async def create_instance(call: Call) -> Json:
         group=given.get("group", ""),
         tags=tags,
         authorized_keys=keys,
+        user_data=user_data,
         backups_enabled=given.get("backups_enabled", False),
         alerts=_alerts(ALERTS, given),
         maintenance_policy=given.get("maintenance_policy", MAINTENANCE_POLICIES[0]),
@@ -202,7 +203,7 @@ def render(instance: Instance) -> Json:
         "watchdog_enabled": instance.watchdog_enabled,
         "tags": instance.tags,
         "host_uuid": instance.host_uuid,
-        "has_user_data": False,
+        "has_user_data": bool(instance.user_data),
         "placement_group": None,
         "disk_encryption": "enabled",
         "lke_cluster_id": None,
@@ -244,6 +245,24 @@ def _access(images: dict[str, Json], given: Json, problems: Problems) -> list[st
         if not any(given.get(name) for name in ("authorized_keys", "authorized_users", "root_pass")):
             problems.add("root_pass", "An image needs one of root_pass, authorized_keys, authorized_users")
     return keys
+
+
+def read_user_data(images: dict[str, Json], given: Json, problems: Problems, before: str = "") -> str:
+    """Check a request's user data and return it, in base64; where it says nothing of that, what was before stays."""
+    user_data = given.get("metadata", {}).get("user_data", before)
+    if not user_data:
+        return ""
+    image = images.get(given.get("image", ""))
+    if image is None or "cloud-init" not in image["capabilities"]:
+        problems.add("metadata.user_data", "This image has no cloud-init, which user data needs")
+    try:
+        size = len(base64.b64decode(user_data, validate=True))
+    except (TypeError, ValueError):
+        problems.add("metadata.user_data", "user_data must be a base64 encoded string")
+    else:
+        if size > MAX_USER_DATA:
+            problems.add("metadata.user_data", f"decoded user_data must not exceed {MAX_USER_DATA} bytes")
+    return str(user_data)
 
 
 def _is_ssh_key(key: Any) -> bool:

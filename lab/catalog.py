@@ -96,15 +96,16 @@ BALANCER_LIMITS = {"common": (10_000, 1_000), "premium": (100_000, 2_000)}
 _DEARER = {"id-cgk": 1.2, "br-gru": 1.4}  # regions with prices of their own
 _HOURS = 2 / 3 * 1000  # a month's price is that of so many hours
 
-# Images: what the lab's hosts can be made of; the rest exists where there are no hosts.
-_IMAGES = (("linode/debian13", "Debian 13", "Debian"), ("private/1", "c50k-golden", None))
+# Images: (id, label, vendor, has cloud-init). What the lab's hosts can be made of; the rest is there without hosts.
+_IMAGES = (("linode/debian13", "Debian 13", "Debian", True), ("private/1", "c50k-golden", None, True))
 _IMAGES_WITHOUT_HOSTS = (
-    ("linode/debian11", "Debian 11", "Debian"),
-    ("linode/debian12", "Debian 12", "Debian"),
-    ("linode/ubuntu22.04", "Ubuntu 22.04 LTS", "Ubuntu"),
-    ("linode/ubuntu24.04", "Ubuntu 24.04 LTS", "Ubuntu"),
-    ("linode/almalinux9", "AlmaLinux 9", "AlmaLinux"),
-    ("linode/rocky9", "Rocky Linux 9", "Rocky"),
+    ("linode/debian11", "Debian 11", "Debian", True),
+    ("linode/debian12", "Debian 12", "Debian", True),
+    ("linode/ubuntu22.04", "Ubuntu 22.04 LTS", "Ubuntu", True),
+    ("linode/ubuntu24.04", "Ubuntu 24.04 LTS", "Ubuntu", True),
+    ("linode/almalinux9", "AlmaLinux 9", "AlmaLinux", True),
+    ("linode/rocky9", "Rocky Linux 9", "Rocky", True),
+    ("linode/slackware15.0", "Slackware 15.0", "Slackware", False),
 )
 
 
@@ -167,7 +168,7 @@ def _type(row: tuple[str, str, str, int, int, int, int, int, float, float]) -> J
     }
 
 
-def _image(image_id: str, label: str, vendor: str | None) -> Json:
+def _image(image_id: str, label: str, vendor: str | None, cloud_init: bool) -> Json:
     public = image_id.startswith("linode/")
     return {
         "id": image_id,
@@ -183,7 +184,7 @@ def _image(image_id: str, label: str, vendor: str | None) -> Json:
         "deprecated": False,
         "size": 1500,
         "total_size": 1500,
-        "capabilities": [],
+        "capabilities": ["cloud-init"] if cloud_init else [],
         "regions": [],
         "tags": [],
         "eol": None,

@@ -140,6 +140,7 @@ class Lifecycle:
             private_ipv4=next(iter(instance.private_ipv4), None) if has_private else None,
             datacenter=catalog.datacenter(instance.region),
             resized=instance.made_type not in ("", instance.type),
+            cloud_init=bool(instance.user_data),
         )
 
     def _open(self, instance: Instance, secondary: Json | None = None) -> Event:

@@ -127,6 +127,7 @@ class Instance(Record):
     group: str = ""
     tags: list[str] = field(default_factory=list)
     authorized_keys: list[str] = field(default_factory=list)
+    user_data: str = field(default="", repr=False)  # base64; may hold secrets, so only its own host gets it
     watchdog_enabled: bool = True
     network_helper: bool = True
     backups_enabled: bool = False

@@ -10,10 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import hashlib
 import ipaddress
 import json
+import os
+import socket
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,12 +29,14 @@ PUBLIC_GATEWAY = "198.51.100.1"
 UPSTREAM = "198.51.100.250"  # the external API
 CLIENTS = "198.51.100.251"  # clients of the fleets, for tests and measurements
 MACHINE = "198.51.100.254"  # this machine, as its hosts see it
+METADATA = "169.254.169.254"  # Linode's metadata service, on every router
 
 ROUTER = "c50k-router"
 MACHINE_LINK = "c50k0"
 TABLE = "c50k_lab"
 FIREWALL_TABLE = "cloud_firewall"  # of a router; lab/packet_filter.py writes it
 PREFIX = "c50k-"
+CLONE_NEWNET = 0x40000000
 
 _ROUTER_SYSCTL = (
     "net.ipv4.ip_forward=1",
@@ -132,6 +138,21 @@ async def namespaces() -> set[str]:
     return {name for line in lines if (name := line.split()[0]).startswith(PREFIX)}
 
 
+async def routers() -> dict[int | None, str]:
+    """Return the namespaces of the lab's routers by VPC id, that of the public addresses by None."""
+    prefix = vpc_namespace(0)[:-1]
+    found: dict[int | None, str] = {None: ROUTER}
+    found |= {int(name.removeprefix(prefix)): name for name in await namespaces() if name.startswith(prefix)}
+    return found
+
+
+async def metadata_socket(router: str) -> socket.socket:
+    """Return a socket bound to the metadata service's address on a router, for this process to serve."""
+    await _ip(f"addr replace {METADATA}/32 dev lo", namespace=router)
+    with ThreadPoolExecutor(1) as thread:  # what enters a namespace is a thread; it ends here, the socket stays there
+        return thread.submit(_bound_in, router, METADATA).result()
+
+
 class Network:
     """Make, extend and remove the lab's network. ``state`` keeps what must be set back on the machine."""
 
@@ -218,6 +239,8 @@ class Network:
                 await self._more(namespace, device, port, ROUTER, (private_ipv4,), PRIVATE.prefixlen)
         for address in vpc:
             await self._vpc_link(namespace, next(devices), vpc_port(host_id, address.subnet_id), address)
+        if public_ipv4 or vpc:
+            await _ip(f"route add {METADATA} dev eth0", namespace=namespace)
         await _ip(f"link set lo alias {mark}", namespace=namespace)
 
     async def remove_host(self, host_id: int) -> None:
@@ -420,6 +443,19 @@ async def _mark(namespace: str) -> str | None:
         return None
     links = json.loads(await run("ip", "-n", namespace, "-j", "link", "show", "dev", "lo"))
     return str(links[0].get("ifalias", ""))
+
+
+def _bound_in(namespace: str, address: str) -> socket.socket:
+    """Return a socket bound to port 80 of an address in a namespace, which this thread enters and never leaves."""
+    libc = ctypes.CDLL(None, use_errno=True)  # os.setns comes with Python 3.12
+    with Path("/run/netns", namespace).open() as file:
+        if libc.setns(file.fileno(), CLONE_NEWNET):
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), namespace)
+    bound = socket.socket()
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    bound.bind((address, 80))
+    return bound
 
 
 async def _ip(*commands: str, namespace: str | None = None) -> None:

@@ -15,6 +15,7 @@ import uvicorn
 from lab.api import Lab, create_app
 from lab.balancers import Balancers, HaproxyBalancers, NoBalancers
 from lab.hosts import Hosts, NoHosts, PodmanHosts
+from lab.metadata import Metadata
 from lab.settings import Settings
 from lab.store import Store
 
@@ -43,13 +44,14 @@ async def serve(settings: Settings) -> None:
         settings.pid_file.write_text(f"{os.getpid()} {start_time(os.getpid())}\n")
         try:
             store = Store(settings.database, settings.hosts)
-            hosts = hosts_of(settings)
-            await hosts.prepare()
+            hosts, metadata = hosts_of(settings), Metadata(store, settings.limits)
+            await hosts.prepare(metadata)
             app = create_app(Lab(settings, store, hosts, token(settings.token_file), balancers_of(settings, hosts)))
             config = uvicorn.Config(app, lifespan="on", log_config=None, timeout_graceful_shutdown=GRACE)
             for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn, done, sends itself the one that ended it
                 signal.signal(number, signal.SIG_IGN)
             await uvicorn.Server(config).serve([listener])
+            await metadata.end(*metadata.served)
             store.close()
         finally:
             settings.pid_file.unlink(missing_ok=True)

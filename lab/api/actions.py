@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from lab import catalog, journal
-from lab.api import access, disks, placement
+from lab.api import access, disks, placement, user_data
 from lab.api.configs import new_config
 from lab.api.instances import UNAVAILABLE, check_encryption, image_entity, render
 from lab.api.wire import ApiError, Call, Problems, fields, route
@@ -13,7 +13,7 @@ from lab.models import Address, Instance, Json
 
 PATH = "/linode/instances/{id:int}"
 RESIZE_FIELDS = {"type": str, "migration_type": str, "allow_auto_disk_resize": bool}
-REBUILD_FIELDS = {**access.FIELDS, "booted": bool, "disk_encryption": str}
+REBUILD_FIELDS = {**access.FIELDS, **user_data.FIELDS, "booted": bool, "disk_encryption": str}
 
 
 async def boot_instance(call: Call) -> Json:
@@ -71,6 +71,7 @@ async def rebuild_instance(call: Call) -> Json:
     if "image" not in given:
         problems.add("image", "image is required")
     keys = access.read(call.lab, given, problems)
+    data = user_data.read(call.lab, given, problems, before=instance.user_data)
     encryption = given.get("disk_encryption", instance.disk_encryption)
     check_encryption(call, instance.region, given, problems)
     problems.check()
@@ -86,7 +87,7 @@ async def rebuild_instance(call: Call) -> Json:
         config.interfaces = before.interfaces if before else []
         instance.configs, instance.config_id = [config], config.id
     instance.image, instance.authorized_keys, instance.disk_encryption = given["image"], keys, encryption
-    instance.booted = given.get("booted", True)
+    instance.user_data, instance.booted = data, given.get("booted", True)
     image = image_entity(call.lab, instance)
     call.lab.lifecycle.begin(instance, "rebuild", *_boot_if(instance.booted), secondary=image)
     call.lab.store.delete(*change.gone)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lab import catalog, journal
-from lab.api import access, configs, disks, firewalls, images, placement
+from lab.api import access, configs, disks, firewalls, images, placement, user_data
 from lab.api.addressing import slaac
 from lab.api.interfaces import LEGACY, Reader, Wish
 from lab.api.labels import check_linode_label, check_tags, new_tags
@@ -28,7 +28,8 @@ UPDATE_FIELDS = {**COMMON_FIELDS, "watchdog_enabled": bool, "backups": dict}
 CREATE_FIELDS = {
     **COMMON_FIELDS,
     **access.FIELDS,
-    **{"metadata": dict, "booted": bool, "private_ip": bool, "backups_enabled": bool, "network_helper": bool},
+    **user_data.FIELDS,
+    **{"booted": bool, "private_ip": bool, "backups_enabled": bool, "network_helper": bool},
     **{"kernel": str, "boot_size": int, "swap_size": int, "disk_encryption": str, "ipv4": list},
 }
 ABSENT = {
@@ -58,6 +59,7 @@ async def create_instance(call: Call) -> Json:
     tags = check_tags(given.get("tags", []), problems)
     keys = access.read(lab, given, problems)
     _check(call, given, problems)
+    data = user_data.read(lab, given, problems)
     for name, reason in ABSENT.items():
         if body.get(name) not in (None, -1):
             problems.add(name, reason)
@@ -85,6 +87,7 @@ async def create_instance(call: Call) -> Json:
         group=given.get("group", ""),
         tags=tags,
         authorized_keys=keys,
+        user_data=data,
         network_helper=given.get("network_helper", lab.account.network_helper),
         backups_enabled=given.get("backups_enabled", False) or lab.account.backups_enabled,
         alerts=_alerts(ALERTS, given),
@@ -159,7 +162,7 @@ def render(instance: Instance) -> Json:
         "watchdog_enabled": instance.watchdog_enabled,
         "tags": instance.tags,
         "host_uuid": instance.host_uuid,
-        "has_user_data": False,
+        "has_user_data": bool(instance.user_data),
         "placement_group": placement.shown(instance),
         "disk_encryption": instance.disk_encryption,
         "lke_cluster_id": None,
@@ -199,8 +202,6 @@ def _place(call: Call, problems: Problems) -> str:
 
 def _check(call: Call, given: Json, problems: Problems) -> None:
     _maintenance_policy(given, problems)
-    if given.get("metadata", {}).get("user_data"):
-        problems.add("metadata.user_data", "This image has no cloud-init, which user data needs")
     if "kernel" in given:
         configs.check_kernel(call, given["kernel"], problems)
     check_encryption(call, str(call.body.get("region")), given, problems)

@@ -63,6 +63,13 @@ options:
       vpc_address:
         description: The IPv4 address in the subnet. By default, Linode chooses one.
         type: str
+      user_data:
+        description:
+          - What cloud-init is to do on the first boot of a new instance, such as a cloud-config or a script. Plain text
+            of at most 16384 bytes. The image needs the capability C(cloud-init).
+          - Linode never tells it again, so that of an existing instance is neither compared nor changed.
+          - On the instance itself, whatever runs there can ask the metadata service for it.
+        type: str
   state:
     description: V(absent) deletes the instances, with their disks. Of each, only label and tags are looked at.
     type: str
@@ -98,6 +105,9 @@ EXAMPLES = r"""
         authorized_keys: ["{{ lookup('ansible.builtin.file', '~/.ssh/id_ed25519.pub') }}"]
         vpc: demo
         vpc_address: 10.0.2.11
+        user_data: |
+          #cloud-config
+          packages: [tcpdump]
 
 - name: One of them is not needed any more
   c50k.stack.linode_instances:
@@ -149,6 +159,7 @@ instances:
       ipv6: 2001:db8::10/128
 """
 
+import base64
 import ipaddress
 import re
 import threading
@@ -178,6 +189,7 @@ DOWN = ("offline", "stopped")
 LABEL = re.compile(r"(?!.*(--|__|\.\.))[A-Za-z0-9][A-Za-z0-9_.-]{1,62}[A-Za-z0-9]")
 TAG = re.compile(r"[A-Za-z0-9_.:/-]{3,50}")
 FIXED = ("region", "type", "image")
+MAX_USER_DATA = 16384
 RETURNED = ("id", "label", "status", "region", "type", "image", "tags", "ipv4", "ipv6")
 
 
@@ -225,6 +237,11 @@ def check(instances: list[Row], state: str) -> list[str]:
         for name in (*FIXED, "authorized_keys"):
             if not want[name]:
                 wrong.append(f"{option}.{name} of {label} is not set, and is needed to make the instance.")
+        size = len((want["user_data"] or "").encode())
+        if size > MAX_USER_DATA:
+            wrong.append(
+                f"{option}.user_data of {label} has {size} bytes: allowed are {MAX_USER_DATA}. Have it fetch the rest."
+            )
         if want["vpc_address"]:
             try:
                 address = (want["vpc"], str(ipaddress.IPv4Address(want["vpc_address"])))
@@ -354,12 +371,14 @@ def request_body(want: Row, subnet: Row | None) -> Row:
     if subnet:
         address = {"address": want["vpc_address"] or "auto", "primary": True}
         interfaces.append({"vpc": {"subnet_id": subnet["id"], "ipv4": {"addresses": [address]}}})
+    user_data = base64.b64encode((want["user_data"] or "").encode()).decode()
     return {
         **{name: want[name] for name in ("label", *FIXED, "tags")},
         "authorized_keys": [key.strip() for key in want["authorized_keys"]],
         "booted": True,
         "interface_generation": "linode",
         "interfaces": interfaces,
+        **({"metadata": {"user_data": user_data}} if user_data else {}),
     }
 
 
@@ -569,6 +588,7 @@ def main() -> None:
                     "vpc": {"type": "str"},
                     "subnet": {"type": "str"},
                     "vpc_address": {"type": "str"},
+                    "user_data": {"type": "str", "no_log": True},
                 },
             },
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},

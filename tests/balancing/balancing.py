@@ -34,9 +34,6 @@ class BareHosts(NoHosts):
         self.network = network
         self._servers: dict[int, subprocess.Popen[bytes]] = {}
 
-    async def prepare(self) -> None:
-        await self.network.up()
-
     async def create(self, host: Host) -> None:
         async with self.network.wiring:
             await self.network.add_host(host.id, host.public_ipv4, host.vpc)
@@ -67,7 +64,7 @@ class Rig:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.hosts = BareHosts(Network(settings.state))
-        asyncio.run(self.hosts.prepare())
+        asyncio.run(self.hosts.network.up())
         self.api = self.serve()
         self.subnet = self.api.subnet()
         wish = {

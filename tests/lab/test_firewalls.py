@@ -437,7 +437,9 @@ def test_an_interface_comes_and_goes_with_its_firewall(api: Server) -> None:
     linode = api.linode(booted=False, image=None, authorized_keys=None, interface_generation="linode")["id"]
     api.settled(linode, "offline")
     path = f"{LINODES}/{linode}/interfaces"
-    assert api.refusals("POST", path, public={}, firewall_id=5) == {"firewall_id": "A Firewall by that ID was not found"}
+    assert api.refusals("POST", path, public={}, firewall_id=5) == {
+        "firewall_id": "A Firewall by that ID was not found"
+    }
     made = api.post(path, public={}, firewall_id=firewall)["id"]
     assert [row["id"] for row in api.get(f"{path}/{made}/firewalls")["data"]] == [firewall]
     assert [row["entity"]["id"] for row in api.get(f"{PATH}/{firewall}/devices")["data"]] == [made]

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from lab_server import KEY, Server
 
+from lab.models import Instance
 from lab.settings import Settings
 
 PATH = "/linode/instances"
@@ -23,6 +25,10 @@ def new(*interfaces: Any) -> dict[str, Any]:
 def vpc(subnet: Any, address: str = "auto", **options: Any) -> dict[str, Any]:
     addresses = [{"address": address, "primary": True, **options}]
     return {"vpc": {"subnet_id": subnet["id"], "ipv4": {"addresses": addresses}}}
+
+
+def user_data(text: str) -> dict[str, Any]:
+    return {"metadata": {"user_data": base64.b64encode(text.encode()).decode()}}
 
 
 def test_a_linode_as_created(api: Server) -> None:
@@ -74,7 +80,16 @@ def test_a_linode_as_created(api: Server) -> None:
         ({"booted": "yes"}, {"booted": "Must be a boolean"}),
         ({"firewall_id": 5}, {"firewall_id": "A Firewall by that ID was not found"}),
         ({"placement_group": {"id": 5}}, {"placement_group": "A Placement Group by that ID was not found"}),
-        ({"metadata": {"user_data": "eA=="}}, {"metadata.user_data": "This image has no cloud-init"}),
+        (
+            {"image": "linode/slackware15.0", "metadata": {"user_data": "eA=="}},
+            {"metadata.user_data": "This image has no cloud-init"},
+        ),
+        ({"metadata": "eA=="}, {"metadata": "Must be an object"}),
+        (user_data("x" * 16_385), {"metadata.user_data": "decoded user_data must not exceed 16384 bytes"}),
+        *(
+            ({"metadata": {"user_data": bad}}, {"metadata.user_data": "user_data must be a base64 encoded string"})
+            for bad in ("#cloud-config", "eA", "eA==\n", "é", 7, ["eA=="])
+        ),
         ({"maintenance_policy": "never"}, {"maintenance_policy": "Must be one of linode/migrate"}),
         ({"interface_generation": "third"}, {"interface_generation": "Must be one of legacy_config, linode"}),
         ({"interfaces": {"public": {}}}, {"interfaces": "Must be an array of objects"}),
@@ -268,6 +283,28 @@ def test_ips_by_kind(api: Server) -> None:
     assert f"{ips['ipv6']['slaac']['address']}/128" == linode["ipv6"]
 
 
+def test_user_data_goes_to_the_host_alone(api: Server, settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG")
+    asked = user_data("#cloud-config\n" + "# hunter2\n" * 1637)  # 16384 bytes
+    secret = asked["metadata"]["user_data"]
+    linode = api.linode(**asked)
+    assert linode["has_user_data"] is True
+    settled = api.settled(linode["id"], "running")
+    assert settled["has_user_data"] is True
+    assert api.hosts.hosts[linode["id"]].cloud_init is True
+    shown = [linode, settled, *(api.get(path) for path in (PATH, "/account/events", f"{api.address}/lab/state"))]
+    for text in (str(shown), repr(api.lab.store.all(Instance)), str(api.hosts.hosts), caplog.text):
+        assert "hunter2" not in text and secret[20:60] not in text
+    assert any(secret[20:60].encode() in path.read_bytes() for path in settings.state.iterdir())
+
+
+@pytest.mark.parametrize("body", [{}, {"metadata": {}}, {"metadata": None}, {"metadata": {"user_data": None}}])
+def test_without_user_data_there_is_no_cloud_init(api: Server, body: Any) -> None:
+    linode = api.linode(**body)
+    assert api.settled(linode["id"], "running")["has_user_data"] is False
+    assert api.hosts.hosts[linode["id"]].cloud_init is False
+
+
 def test_images_are_those_the_hosts_have(serve: Callable[..., Server], settings: Settings) -> None:
     api = serve(replace(settings, hosts=True))
     assert {row["id"]: row["label"] for row in api.get("/images")["data"]} == {
@@ -275,3 +312,4 @@ def test_images_are_those_the_hosts_have(serve: Callable[..., Server], settings:
     }
     assert api.refusals("POST", PATH, **{**WISH, "image": "linode/debian12"}) == {"image": "image is not valid"}
     assert api.get("/images/private/1")["is_public"] is False
+    assert all(row["capabilities"] == ["cloud-init"] for row in api.get("/images")["data"])

@@ -376,7 +376,8 @@ class Network:
     def _reset_machine(self) -> None:
         if self._saved.exists():
             for name, value in json.loads(self._saved.read_text()).items():
-                _sysctl(name).write_text(value)
+                if _sysctl(name).read_text().strip() != value:  # one that could not be raised cannot be written either
+                    _sysctl(name).write_text(value)
             self._saved.unlink()
 
 

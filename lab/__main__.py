@@ -6,14 +6,17 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
+from typing import Any
 
-from lab import daemon, faults, upstream
+from lab import daemon, faults, network, upstream
+from lab.catalog import BALANCER_LIMITS
 from lab.hosts import HostError
 from lab.network import NetworkError
 from lab.server import PortTaken, serve
 from lab.settings import SettingError, Settings
 from lab.shell import CommandError
 from lab.store import StateError, made_with_hosts
+from lab.tasks import TASKS
 
 REFUSALS = (
     *(daemon.DaemonError, PortTaken, SettingError, StateError),
@@ -106,9 +109,30 @@ def _status(settings: Settings) -> int:
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for line in table:
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    for item in state["firewalls"]:
+        print(f"firewall {item['label']}, {item['status']}, on {item['devices']}")
+        print(f"  inbound: {item['inbound']}\n  outbound: {item['outbound']}")
+    if state["firewalls"] and made_with_hosts(settings.database):
+        for router, (count, most) in asyncio.run(network.tracked()).items():
+            print(f"{router} tracks {count} connections of {most} at most")
+    for item in state["nodebalancers"]:
+        print(f"nodebalancer: {balancer_words(item)}")
     for item in state["faults"]:
         print(f"fault: {_words(item)}")
     return 0
+
+
+def balancer_words(balancer: dict[str, Any]) -> str:
+    """Return a NodeBalancer in one line; what it holds at once only where that is less than its type does."""
+    words = [f"{balancer['label']} {balancer['ipv4']} {balancer['type']}"]
+    for config in balancer["configs"]:
+        status = config["nodes_status"]
+        health = f"{status['up']} up, {status['down']} down of {len(config['nodes'])}"
+        words.append(f"{config['port']} {config['protocol']} {config['algorithm']}: {health}")
+    most, _ = BALANCER_LIMITS[balancer["type"]]
+    if balancer["connections"] not in (None, most):
+        words.append(f"holds {balancer['connections']} connections, not {most}: this machine's file limit")
+    return "; ".join(words)
 
 
 def _add_fault_options(parser: argparse.ArgumentParser) -> None:
@@ -119,6 +143,8 @@ def _add_fault_options(parser: argparse.ArgumentParser) -> None:
     helps: dict[str, tuple[type, str]] = {
         "label": (str, "of the Linode; without it, any"),
         "seconds": (float, "how long; for timeout and rate-limit, what Retry-After says"),
+        "task": (str, f"only one of {', '.join(TASKS)}"),
+        "linodes": (int, "how many Linodes"),
         "share": (float, "share of the requests, up to 1"),
         "method": (str, "only requests with this method"),
         "path": (str, "only requests whose path begins so, /linode/instances for example"),

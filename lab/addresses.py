@@ -4,14 +4,14 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from ipaddress import IPv4Address, IPv4Network
 
-from lab.models import Instance, Subnet
-from lab.network import PUBLIC
+from lab.models import Address, Instance, NodeBalancer, NodeBalancerVpc, Subnet
+from lab.network import PRIVATE, PUBLIC
 
 OVERFLOW = IPv4Network("198.18.0.0/15")  # for benchmarks (RFC 2544); used only where no host needs it routed
-PRIVATE = IPv4Network("192.168.128.0/17")
+BALANCERS = IPv4Network("192.168.255.0/24")  # private: what NodeBalancers reach private addresses from
 RFC1918 = tuple(IPv4Network(text) for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"))
 
 
@@ -38,6 +38,12 @@ class Pool:
     def is_free(self, address: str) -> bool:
         return int(IPv4Address(address)) not in self._used
 
+    def taken(self, cidr: str) -> list[str]:
+        """Return the addresses of a range that are not free."""
+        network = IPv4Network(cidr)
+        first, last = int(network[0]), int(network[-1])
+        return [str(IPv4Address(number)) for number in self._used if first <= number <= last]
+
     def take(self) -> str:
         """Return the next free address. Raises Exhausted."""
         for offset in range(self._size):
@@ -50,6 +56,16 @@ class Pool:
                 return str(IPv4Address(number))
         raise Exhausted
 
+    def take_block(self, prefix: int) -> str:
+        """Return the first free range of ``prefix`` bits, as a CIDR. Raises Exhausted."""
+        size = 1 << (32 - prefix)
+        for part in self._ranges:
+            for start in range(-(-part.start // size) * size, part.stop - size + 1, size):
+                if self._used.isdisjoint(range(start, start + size)):
+                    self._used.update(range(start, start + size))
+                    return f"{IPv4Address(start)}/{prefix}"
+        raise Exhausted
+
     def reserve(self, address: str) -> None:
         self._used.add(int(IPv4Address(address)))
 
@@ -58,19 +74,28 @@ class Pool:
 
 
 class Addresses:
-    """The account's pools: public, private, and one for each VPC subnet."""
+    """The account's pools: public, private, NodeBalancers' private ones, and one for each VPC subnet."""
 
-    def __init__(self, overflow: bool, subnets: Iterable[Subnet], instances: Iterable[Instance]) -> None:
+    def __init__(
+        self,
+        overflow: bool,
+        subnets: Iterable[Subnet],
+        instances: Iterable[Instance],
+        reserved: Iterable[Address] = (),
+    ) -> None:
         first = int(PUBLIC[0])
         public = [range(first + 2, first + 250)]  # .1 is the gateway; .250 to .254 are the lab's own
         self.public = Pool(*public, *([range(int(OVERFLOW[1]), int(OVERFLOW[-1]))] if overflow else []))
-        self.private = Pool(range(int(PRIVATE[2]), int(PRIVATE[-1])))
+        self.private = Pool(range(int(PRIVATE[2]), int(BALANCERS[0])))
+        self.balancers = Pool(range(int(BALANCERS[1]), int(BALANCERS[-1])))
         self.subnets: dict[int, Pool] = {}
         for subnet in subnets:
             self.add_subnet(subnet)
         for instance in instances:
             for pool, address in self._of(instance):
                 pool.reserve(address)
+        for item in reserved:
+            self.public.reserve(item.address)
 
     def add_subnet(self, subnet: Subnet) -> None:
         """Open a subnet: its first two and its last two addresses are not for hosts."""
@@ -80,14 +105,53 @@ class Addresses:
     def remove_subnet(self, subnet: Subnet) -> None:
         del self.subnets[subnet.id]
 
-    def release(self, instance: Instance) -> None:
-        """Give back all addresses of an instance."""
+    def listed(self, address: str) -> Pool:
+        """Return the pool of an address that a Linode lists: public or private."""
+        return self.private if IPv4Address(address) in PRIVATE else self.public
+
+    def release(self, instance: Instance, kept: Collection[str] = ()) -> None:
+        """Give back all addresses of an instance, but those of ``kept``."""
         for pool, address in self._of(instance):
-            pool.release(address)
+            if address not in kept:
+                pool.release(address)
+
+    def renew(self, instance: Instance) -> None:
+        """Give an instance other public and private addresses, in the place of all it has."""
+        new = {old: self.listed(old).take() for old in instance.ipv4}
+        for old in new:
+            self.listed(old).release(old)
+        instance.ipv4 = list(new.values())
+        for _, interface in instance.all_interfaces:
+            interface.addresses = [new.get(address, address) for address in interface.addresses]
+            interface.primary_address = new.get(interface.primary_address or "", interface.primary_address)
+            interface.nat_1_1 = new.get(interface.nat_1_1 or "", interface.nat_1_1)
+
+    def reserve_balancer(self, balancer: NodeBalancer, vpcs: Iterable[NodeBalancerVpc]) -> None:
+        """Mark the addresses of a NodeBalancer as used; ``vpcs`` may hold those of others too."""
+        for pool, address in self._of_balancer(balancer, vpcs):
+            pool.reserve(address)
+
+    def release_balancer(
+        self, balancer: NodeBalancer, vpcs: Iterable[NodeBalancerVpc], kept: Collection[str] = ()
+    ) -> None:
+        """Give back all addresses of a NodeBalancer, but those of ``kept``."""
+        for pool, address in self._of_balancer(balancer, vpcs):
+            if address not in kept:
+                pool.release(address)
+
+    def _of_balancer(self, balancer: NodeBalancer, vpcs: Iterable[NodeBalancerVpc]) -> Iterable[tuple[Pool, str]]:
+        yield self.public, balancer.ipv4
+        yield self.balancers, balancer.private_ipv4
+        for vpc in vpcs:
+            if vpc.nodebalancer_id == balancer.id:
+                for address in IPv4Network(vpc.ipv4_range):
+                    yield self.subnets[vpc.subnet_id], str(address)
 
     def _of(self, instance: Instance) -> Iterable[tuple[Pool, str]]:
         for address in instance.ipv4:
-            yield (self.private if IPv4Address(address) in PRIVATE else self.public), address
-        for interface in instance.vpc_interfaces:
-            if interface.address and interface.subnet_id:
-                yield self.subnets[interface.subnet_id], interface.address
+            yield self.listed(address), address
+        for _, interface in instance.all_interfaces:
+            if interface.subnet_id:
+                pool = self.subnets[interface.subnet_id]
+                yield from ((pool, address) for address in interface.addresses)
+                yield from ((pool, str(address)) for cidr in interface.ranges for address in IPv4Network(cidr))

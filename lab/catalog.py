@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What Linode sells, and where: regions, types, images. Ids, sizes and prices are the real ones of 2026."""
+"""What Linode sells, and where: regions, types, images, kernels. Ids, sizes and prices are the real ones of 2026."""
 
 from __future__ import annotations
+
+import hashlib
+import platform
 
 from lab.models import Json
 
@@ -41,6 +44,13 @@ _REGIONS = (
     ("ap-northeast", "Tokyo 2, JP", "jp", False),
 )
 _EVERYWHERE = ("Linodes", "NodeBalancers", "Cloud Firewall", "Metadata", "Placement Group", "Linode Interfaces")
+# What the lab's hosts cannot be given is offered where there are none. Kubernetes is only named: clients choose by it.
+_WITHOUT_HOSTS = (
+    *("Vlans", "Block Storage", "Block Storage Encryption", "Disk Encryption", "Machine Images", "Kubernetes"),
+)
+_VPCS = ("VPCs", "Custom VPC IPv4 Ranges")
+_VPCS_WITHOUT_HOSTS = ("VPC IPv6 Stack",)
+SERVICES = ("Linodes", "NodeBalancers", "Block Storage", "Kubernetes")  # what an account may lack in a region
 
 # Types: (id, label, class, vCPUs, memory GiB, disk GiB, transfer GB, Mbit/s out, $ a month, backups $ a month).
 _TYPES = (
@@ -68,28 +78,56 @@ _TYPES = (
     ("g6-dedicated-50", "Dedicated 128GB", "dedicated", 50, 128, 2500, 10000, 10000, 1152, 160),
     ("g6-dedicated-56", "Dedicated 256GB", "dedicated", 56, 256, 5000, 11000, 11000, 2304, 200),
     ("g6-dedicated-64", "Dedicated 512GB", "dedicated", 64, 512, 7200, 12000, 12000, 4608, 240),
+    ("g7-premium-2", "Premium 4GB", "premium", 2, 4, 80, 4000, 4000, 43, 5),
+    ("g1-accelerated-netint-vpu-t1u1-s", "NETINT Quadra T1U x1 Small", "accelerated", 8, 16, 200, 0, 16000, 280, 20),
+    ("g5-standard-1", "Linode 2GB", "standard", 1, 2, 30, 2000, 2000, 10, 2.5),
 )
+_SUCCESSORS = {"g5-standard-1": "g6-standard-1"}
+# Classes that only some regions have, and not always: the rest is available everywhere.
+_REGIONS_OF_CLASS = {
+    "premium": ("us-iad", "us-ord", "us-sea", "us-mia", "us-lax", "fr-par", "nl-ams", "gb-lon", "de-fra-2", "sg-sin-2"),
+    "accelerated": ("us-lax", "us-mia"),
+}
+_HOSTS, _FEW_HOSTS = 8, {"no-osl-1": 3}  # physical hosts of a region; Linode does not tell
+# NodeBalancers: (id, label, $ a month), and by type: connections at once, nodes of a config.
+_BALANCERS = (("nodebalancer", "NodeBalancer", 10), ("nodebalancer-pr100", "NodeBalancer Premium", 150))
+BALANCER_LIMITS = {"common": (10_000, 1_000), "premium": (100_000, 2_000)}
+
 _DEARER = {"id-cgk": 1.2, "br-gru": 1.4}  # regions with prices of their own
 _HOURS = 2 / 3 * 1000  # a month's price is that of so many hours
 
-# Images: what the lab's hosts can be made of; the rest exists where there are no hosts.
-_IMAGES = (("linode/debian13", "Debian 13", "Debian"), ("private/1", "c50k-golden", None))
+# Images: (id, label, vendor, has cloud-init). What the lab's hosts can be made of; the rest is there without hosts.
+_IMAGES = (("linode/debian13", "Debian 13", "Debian", True), ("private/1", "c50k-golden", None, True))
 _IMAGES_WITHOUT_HOSTS = (
-    ("linode/debian11", "Debian 11", "Debian"),
-    ("linode/debian12", "Debian 12", "Debian"),
-    ("linode/ubuntu22.04", "Ubuntu 22.04 LTS", "Ubuntu"),
-    ("linode/ubuntu24.04", "Ubuntu 24.04 LTS", "Ubuntu"),
-    ("linode/almalinux9", "AlmaLinux 9", "AlmaLinux"),
-    ("linode/rocky9", "Rocky Linux 9", "Rocky"),
+    ("linode/debian11", "Debian 11", "Debian", True),
+    ("linode/debian12", "Debian 12", "Debian", True),
+    ("linode/ubuntu22.04", "Ubuntu 22.04 LTS", "Ubuntu", True),
+    ("linode/ubuntu24.04", "Ubuntu 24.04 LTS", "Ubuntu", True),
+    ("linode/almalinux9", "AlmaLinux 9", "AlmaLinux", True),
+    ("linode/rocky9", "Rocky Linux 9", "Rocky", True),
+    ("linode/slackware15.0", "Slackware 15.0", "Slackware", False),
 )
 
 
-def _region(region_id: str, city: str, country: str, vpcs: bool) -> Json:
+# Kernels: (id, label, version). A host of the lab boots the machine's own.
+GRUB = "linode/grub2"
+_KERNELS = (
+    (GRUB, "GRUB 2", "2"),
+    ("linode/latest-64bit", "Latest 64 bit", "latest"),
+    ("linode/latest-32bit", "Latest 32 bit", "latest"),
+    ("linode/direct-disk", "Direct Disk", "none"),
+)
+
+
+def _region(region_id: str, city: str, country: str, vpcs: bool, hosts: bool) -> Json:
+    capabilities = (*_EVERYWHERE, *(_VPCS if vpcs else ()))
+    if not hosts:
+        capabilities = (*capabilities, *_WITHOUT_HOSTS, *(_VPCS_WITHOUT_HOSTS if vpcs else ()))
     return {
         "id": region_id,
         "label": city,
         "country": country,
-        "capabilities": [*_EVERYWHERE, *(("VPCs", "Custom VPC IPv4 Ranges") if vpcs else ())],
+        "capabilities": list(capabilities),
         "status": "ok",
         "monitors": {"alerts": [], "metrics": []},
         "resolvers": {"ipv4": "", "ipv6": ""},
@@ -102,8 +140,8 @@ def _region(region_id: str, city: str, country: str, vpcs: bool) -> Json:
     }
 
 
-def _price(monthly: float) -> Json:
-    return {"hourly": round(monthly / _HOURS, 4), "monthly": monthly}
+def _price(monthly: float, digits: int = 4) -> Json:
+    return {"hourly": round(monthly / _HOURS, digits), "monthly": monthly}
 
 
 def _prices(monthly: float) -> Json:
@@ -123,14 +161,14 @@ def _type(row: tuple[str, str, str, int, int, int, int, int, float, float]) -> J
         "transfer": transfer,
         "network_out": out,
         "gpus": 0,
-        "accelerated_devices": 0,
-        "successor": None,
+        "accelerated_devices": 1 if family == "accelerated" else 0,
+        "successor": _SUCCESSORS.get(type_id),
         "addons": {"backups": _prices(backup)},
         **_prices(price),
     }
 
 
-def _image(image_id: str, label: str, vendor: str | None) -> Json:
+def _image(image_id: str, label: str, vendor: str | None, cloud_init: bool) -> Json:
     public = image_id.startswith("linode/")
     return {
         "id": image_id,
@@ -146,7 +184,7 @@ def _image(image_id: str, label: str, vendor: str | None) -> Json:
         "deprecated": False,
         "size": 1500,
         "total_size": 1500,
-        "capabilities": [],
+        "capabilities": ["cloud-init"] if cloud_init else [],
         "regions": [],
         "tags": [],
         "eol": None,
@@ -156,11 +194,75 @@ def _image(image_id: str, label: str, vendor: str | None) -> Json:
     }
 
 
-REGIONS: dict[str, Json] = {row[0]: _region(*row) for row in _REGIONS}
-TYPES: dict[str, Json] = {row[0]: _type(row) for row in _TYPES}
+def _kernel(kernel_id: str, label: str, version: str) -> Json:
+    return {
+        "id": kernel_id,
+        "label": label,
+        "version": version,
+        "architecture": "x86_64",
+        "kvm": True,
+        "pvops": True,
+        "deprecated": False,
+        "built": "2025-05-01T00:00:00",
+    }
+
+
+def _service_type(type_id: str, label: str, monthly: float, dearer: dict[str, float]) -> Json:
+    """Return a row of a price list that is not of Linodes."""
+    prices = [{"id": region, **_price(price, 5)} for region, price in dearer.items()]
+    return {"id": type_id, "label": label, "price": _price(monthly, 5), "region_prices": prices, "transfer": 0}
+
+
+def regions(hosts: bool) -> dict[str, Json]:
+    """Return the regions by id, with what they offer: without hosts, also what the lab's hosts cannot do."""
+    return {row[0]: _region(*row, hosts) for row in _REGIONS}
+
+
+def physical_hosts(region_id: str) -> list[str]:
+    """Return the ids of the machines that a region's Linodes run on; the lab's own, but as bounded as anybody's."""
+    count = _FEW_HOSTS.get(region_id, _HOSTS)
+    return [hashlib.sha1(f"{region_id} {number}".encode()).hexdigest() for number in range(count)]
 
 
 def images(hosts: bool) -> dict[str, Json]:
-    """Return the images by id: without hosts, also those the lab cannot boot."""
+    """Return the predefined images by id: without hosts, also those the lab cannot boot."""
     rows = _IMAGES if hosts else (*_IMAGES_WITHOUT_HOSTS, *_IMAGES)
     return {row[0]: _image(*row) for row in rows}
+
+
+def kernels(hosts: bool) -> dict[str, Json]:
+    """Return the kernels by id: with hosts, the one they run."""
+    rows = ((GRUB, "GRUB 2", platform.release()),) if hosts else _KERNELS
+    return {row[0]: _kernel(*row) for row in rows}
+
+
+def datacenter(region: str) -> int:
+    """Return a region's number, from 1."""
+    return list(REGIONS).index(region) + 1
+
+
+def available(type_id: str, region: str) -> bool:
+    """Tell whether a region has Linodes of a type to give."""
+    return region in _REGIONS_OF_CLASS.get(TYPES[type_id]["class"], REGIONS)
+
+
+def limited_types() -> list[str]:
+    """Return the types that not every region has."""
+    return [type_id for type_id, row in TYPES.items() if row["class"] in _REGIONS_OF_CLASS]
+
+
+REGIONS: dict[str, Json] = regions(hosts=True)
+TYPES: dict[str, Json] = {row[0]: _type(row) for row in _TYPES}
+VOLUME_TYPES = [_service_type("volume", "Storage Volume", 0.1, {"id-cgk": 0.12, "br-gru": 0.14})]
+BALANCER_TYPES = [
+    _service_type(type_id, label, price, {region: price * factor for region, factor in _DEARER.items()})
+    for type_id, label, price in _BALANCERS
+]
+RESERVED_IP_TYPES = [_service_type("reserved-ipv4", "Reserved IPv4", 2, {})]
+TRANSFER_PRICES = [
+    {**_service_type("network_transfer", "Network Transfer", 0, {}), "price": {"hourly": 0.005, "monthly": None}},
+    {
+        **_service_type("distributed_network_transfer", "Distributed Network Transfer", 0, {}),
+        "price": {"hourly": 0.01, "monthly": None},
+    },
+]

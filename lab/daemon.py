@@ -23,7 +23,7 @@ from lab.store import made_with_hosts
 START_TIMEOUT = 90.0  # seconds; the network is made in them
 STOP_TIMEOUT = 60.0
 REPLY_TIMEOUT = 120.0  # a reset deletes every host in it
-STATE_FILES = ("token", "state.sqlite*", "api.pid", "api.log", "upstream.sock", "containers.conf")
+STATE_FILES = ("token", "state.sqlite*", "api.pid", "api.log", "upstream.sock", "containers.conf", "nb-*")
 
 
 class DaemonError(Exception):

@@ -19,6 +19,7 @@ from typing import Any
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lab.models import Json
+from lab.tasks import TASKS
 
 INSTANCES = re.compile(r"/linode/instances/\d+(/.*)?")
 LISTING = re.compile(r"/linode/instances")
@@ -35,7 +36,9 @@ class Fault:
     count: int = 1
     share: float = 1.0
     label: str = ""  # boots: of this Linode; appear and disappear: the Linode that does; empty for any
-    seconds: float = 0.0  # slow-boot: how much longer; timeout, rate-limit: Retry-After
+    seconds: float = 0.0  # slow, slow-boot: how much longer; timeout, rate-limit: Retry-After
+    task: str = ""  # slow: of this kind; empty for any
+    linodes: int = 0  # limit: how many the account may have
     method: str = ""  # requests: only these; empty for any
     path: str = ""  # requests: only those that begin so, after /v4
 
@@ -49,12 +52,18 @@ class Kind:
     methods: tuple[str, ...] = ()
     paths: re.Pattern[str] = re.compile(r"/.*")
     reply: tuple[int, str] | None = None
-    boots: bool = False
+    requests: bool = True  # else the lifecycle or a handler asks for it by name
 
 
 KINDS = {
-    "slow-boot": Kind("a boot takes SECONDS longer", frozenset({"label", "seconds"}), boots=True),
-    "failed-boot": Kind("a boot fails", frozenset({"label"}), boots=True),
+    "slow": Kind(
+        "each task of a Linode (boot, reboot, resize, …) takes SECONDS longer",
+        frozenset({"label", "seconds", "task"}),
+        requests=False,
+    ),
+    "slow-boot": Kind("a boot takes SECONDS longer", frozenset({"label", "seconds"}), requests=False),
+    "failed-boot": Kind("a boot fails", frozenset({"label"}), requests=False),
+    "limit": Kind("the account may have LINODES Linodes, no more", frozenset({"linodes"}), requests=False),
     "busy": Kind("400 Linode busy.", methods=WRITES, paths=INSTANCES, reply=(400, "Linode busy.")),
     "timeout": Kind(
         "408 Please try again", frozenset({"method", "path", "share", "seconds"}), reply=(408, "Please try again")
@@ -86,21 +95,36 @@ class Faults:
     def clear(self) -> None:
         self.active.clear()
 
+    async def slow(self, task: str, label: str) -> None:
+        """Hold a task of a Linode up as asked."""
+        for fault in list(self.active):
+            if fault.kind == "slow" and fault.label in ("", label) and fault.task in ("", task):
+                self._use(fault)
+                await asyncio.sleep(fault.seconds)
+
     async def boot(self, label: str) -> str:
         """Hold a boot up as asked; return why it fails, empty if it does not."""
         reasons = []
         for fault in list(self.active):
-            if KINDS[fault.kind].boots and fault.label in ("", label):
+            if fault.kind in ("slow-boot", "failed-boot") and fault.label in ("", label):
                 self._use(fault)
                 await asyncio.sleep(fault.seconds)
                 reasons += ["a failed boot was asked for"] if fault.kind == "failed-boot" else []
         return ", ".join(reasons)
 
+    def exhausted(self, linodes: int) -> bool:
+        """Tell whether an account that has so many Linodes may have no other one."""
+        for fault in list(self.active):
+            if fault.kind == "limit" and linodes >= fault.linodes:
+                self._use(fault)
+                return True
+        return False
+
     def request(self, method: str, path: str, query: str) -> Fault | None:
         """Return the fault of a request, the oldest that applies, and count it."""
         for fault in self.active:
             kind = KINDS[fault.kind]
-            if kind.boots or (kind.methods and method not in kind.methods) or not kind.paths.fullmatch(path):
+            if not kind.requests or (kind.methods and method not in kind.methods) or not kind.paths.fullmatch(path):
                 continue
             if fault.method not in ("", method) or not path.startswith(fault.path) or random.random() >= fault.share:
                 continue
@@ -136,6 +160,8 @@ def _checked(wish: Any) -> Json:
         raise ValueError(f"share is {share!r}; it must be more than 0, and 1 at most")
     if not 0 <= seconds <= MAX_SECONDS:
         raise ValueError(f"seconds is {seconds!r}; it must be from 0 to {MAX_SECONDS:g}")
+    if wish.get("task") and wish["task"] not in TASKS:
+        raise ValueError(f"task is {wish['task']!r}; it must be one of {', '.join(TASKS)}")
     if wish["kind"] == "disappear" and not wish.get("label"):
         raise ValueError("disappear needs the label of the Linode that goes")
     return dict(wish)

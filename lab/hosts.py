@@ -10,13 +10,26 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from lab.network import CLIENTS, UPSTREAM, Network, VpcAddress, host_namespace, namespaces, resolvers
+from lab.network import (
+    CLIENTS,
+    UPSTREAM,
+    Network,
+    VpcAddress,
+    host_namespace,
+    metadata_socket,
+    resolvers,
+    routers,
+)
 from lab.podman import podman
 from lab.shell import CommandError
+
+if TYPE_CHECKING:
+    from lab.metadata import Metadata
 
 LABEL = "c50k.lab"
 IMAGES = {"linode/debian13": "localhost/c50k-lab/debian13", "private/1": "localhost/c50k-lab/debian13-golden"}
@@ -33,7 +46,7 @@ class HostError(Exception):
 
 @dataclass(frozen=True)
 class Host:
-    """What a host is made of: its image, its size, its addresses, and the keys that may log in."""
+    """What a host is made of: its image, its size, its addresses, the keys that may log in, and if cloud-init runs."""
 
     id: int
     label: str
@@ -43,6 +56,11 @@ class Host:
     public_ipv4: str | None
     vpc: tuple[VpcAddress, ...]
     authorized_keys: tuple[str, ...]
+    cloud_init: bool
+    more_ipv4: tuple[str, ...] = ()  # public, beside the main one
+    private_ipv4: str | None = None
+    datacenter: int = 0  # private addresses are reached within one
+    resized: bool = False  # since it was made
 
     @property
     def container(self) -> str:
@@ -56,12 +74,13 @@ class Host:
 class Hosts(Protocol):
     """What the API needs of the hosts behind its instances."""
 
-    async def prepare(self) -> None: ...
+    async def prepare(self, metadata: Metadata) -> None: ...
     async def create(self, host: Host) -> None: ...
     async def start(self, host: Host) -> None: ...
     async def stop(self, host: Host) -> None: ...
     async def delete(self, host: Host) -> None: ...
     async def delete_vpc(self, vpc_id: int) -> None: ...
+    async def filter(self, rules: Mapping[str, str]) -> None: ...
     async def running(self) -> set[int]: ...
     async def cleanup(self) -> None: ...
 
@@ -72,7 +91,7 @@ class NoHosts:
     def __init__(self) -> None:
         self._running: set[int] = set()
 
-    async def prepare(self) -> None:
+    async def prepare(self, metadata: Metadata) -> None:
         """Nothing to prepare."""
 
     async def create(self, host: Host) -> None:
@@ -90,6 +109,9 @@ class NoHosts:
     async def delete_vpc(self, vpc_id: int) -> None:
         """Nothing to remove."""
 
+    async def filter(self, rules: Mapping[str, str]) -> None:
+        """No packet to filter."""
+
     async def running(self) -> set[int]:
         return set(self._running)
 
@@ -103,11 +125,13 @@ class PodmanHosts:
     def __init__(self, state: Path) -> None:
         self.state = state
         self.network = Network(state)
-        self._wiring = asyncio.Lock()  # two hosts may need the same VPC router
+        self._wiring = self.network.wiring
 
-    async def prepare(self) -> None:
-        """Make the network, and start the external API in it; that ends with this process, however it ends."""
+    async def prepare(self, metadata: Metadata) -> None:
+        """Make the network, and start what serves in it; that ends with this process, however it ends."""
         await self.network.up()
+        self._metadata = metadata
+        await self._serve_metadata()
         await self.network.add_service("clients", CLIENTS)
         namespace = await self.network.add_service("upstream", UPSTREAM)
         self._upstream = await asyncio.create_subprocess_exec(
@@ -122,8 +146,7 @@ class PodmanHosts:
         if host.image not in IMAGES:
             raise HostError(f"{host.label}: the lab has no image {host.image}; it has {', '.join(sorted(IMAGES))}")
         try:
-            async with self._wiring:
-                await self.network.add_host(host.id, host.public_ipv4, host.vpc)
+            await self._wire(host)
             await podman(
                 *("create", "--name", host.container, "--hostname", host.hostname),
                 *("--label", f"{LABEL}={host.id}", "--log-driver", "none"),
@@ -135,6 +158,7 @@ class PodmanHosts:
                 *("--cpus", str(host.vcpus), "--memory", f"{host.memory_mib}m", "--pids-limit", "0"),
                 *("--shm-size", f"{host.memory_mib // 2}m"),
                 *("--env", "LAB_AUTHORIZED_KEYS=" + "\n".join(host.authorized_keys)),
+                *("--env", f"LAB_CLOUD_INIT={host.id if host.cloud_init else ''}"),
                 IMAGES[host.image],
             )
         except CommandError as error:
@@ -143,26 +167,41 @@ class PodmanHosts:
     async def start(self, host: Host) -> None:
         """Boot a host and return when systemd is up. Raises HostError."""
         try:
-            if host_namespace(host.id) not in await namespaces():  # this machine was rebooted
-                async with self._wiring:
-                    await self.network.add_host(host.id, host.public_ipv4, host.vpc)
+            await self._wire(host)
             await podman("start", host.container)
+            if host.resized:
+                await self._resize(host)
             await self._booted(host)
         except CommandError as error:
             raise HostError(f"{host.label} did not boot: {error}") from error
 
+    async def _wire(self, host: Host) -> None:
+        """Give a host the network it is to have, with the routers it is the first to need; one that has it stays."""
+        async with self._wiring:
+            await self.network.add_host(
+                *(host.id, host.public_ipv4, host.vpc),
+                more_ipv4=host.more_ipv4,
+                private_ipv4=host.private_ipv4,
+                datacenter=host.datacenter,
+            )
+            await self._serve_metadata()
+
+    async def _resize(self, host: Host) -> None:
+        """Give a host that runs its cores and memory: podman keeps those it was made with, at each start."""
+        await podman("update", "--cpus", str(host.vcpus), "--memory", f"{host.memory_mib}m", host.container)
+        await podman("exec", host.container, "mount", "-o", f"remount,size={host.memory_mib // 2}m", "/dev/shm")
+
     async def _booted(self, host: Host) -> None:
-        """Return when systemd has finished booting, with a failed unit or without: up, as far as a cloud can know."""
+        """Return when systemd is up, with a failed unit or without: what user data begins may go on for long."""
         deadline = time.monotonic() + BOOT_TIMEOUT
-        # the exit code says "not running" of a degraded host too; the word is what counts
-        ask = "systemctl is-system-running --wait 2>/dev/null; exit 0"
-        state = ""
-        while state not in ("running", "degraded"):
+        state = "no answer"
+        while state:
             if time.monotonic() > deadline:
-                raise HostError(f"{host.label}: systemd was not up after {BOOT_TIMEOUT:.0f} s: {state or 'no answer'}")
+                raise HostError(f"{host.label}: systemd was not up after {BOOT_TIMEOUT:.0f} s: {state}")
             await asyncio.sleep(0.5)
-            try:
-                state = (await podman("exec", host.container, "sh", "-c", ask)).strip()
+            try:  # asks for what is under way already, so that it waits for it
+                await podman("exec", host.container, "systemctl", "--quiet", "start", "multi-user.target")
+                state = ""
             except CommandError as error:
                 state = str(error)
 
@@ -183,6 +222,19 @@ class PodmanHosts:
         """Remove the network of a VPC that no host is in any more."""
         async with self._wiring:
             await self.network.remove_vpc(vpc_id)
+            await self._serve_metadata()
+
+    async def _serve_metadata(self) -> None:
+        """Have the metadata service on every router there is, and on no other."""
+        found = await routers()
+        await self._metadata.end(*self._metadata.served - found.keys())
+        for vpc_id in found.keys() - self._metadata.served:
+            self._metadata.serve(vpc_id, await metadata_socket(found[vpc_id]))
+
+    async def filter(self, rules: Mapping[str, str]) -> None:
+        """Let each router filter by its rules, and no other. Raises CommandError."""
+        async with self._wiring:
+            await self.network.filter(rules)
 
     async def running(self) -> set[int]:
         """Return the ids of the hosts that run."""

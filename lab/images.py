@@ -22,7 +22,7 @@ CONTENT = "c50k.content"
 SUITE = "trixie"
 HOST_PACKAGES = (
     "systemd,systemd-sysv,dbus,python3,python3-apt,sudo,iproute2,iputils-ping,nftables,"
-    "ca-certificates,openssh-server,procps,curl"
+    "ca-certificates,openssh-server,procps,curl,cloud-init"
 )
 # What the roles install; tests/lab/test_images.py holds the two together.
 GOLDEN_PACKAGES = "haproxy nginx postgresql-17 redis-server socat"

@@ -8,23 +8,35 @@ Only one link, one route and one nftables table stand in the machine's own names
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import ctypes
+import hashlib
 import ipaddress
 import json
+import os
+import socket
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from lab.shell import CommandError, run
 
 PUBLIC = ipaddress.ip_network("198.51.100.0/24")
+PRIVATE = ipaddress.ip_network("192.168.128.0/17")  # each region's Linodes reach each other here
 PUBLIC_GATEWAY = "198.51.100.1"
 UPSTREAM = "198.51.100.250"  # the external API
 CLIENTS = "198.51.100.251"  # clients of the fleets, for tests and measurements
 MACHINE = "198.51.100.254"  # this machine, as its hosts see it
+METADATA = "169.254.169.254"  # Linode's metadata service, on every router
 
 ROUTER = "c50k-router"
 MACHINE_LINK = "c50k0"
 TABLE = "c50k_lab"
+FIREWALL_TABLE = "cloud_firewall"  # of a router; lab/packet_filter.py writes it
 PREFIX = "c50k-"
+CLONE_NEWNET = 0x40000000
 
 _ROUTER_SYSCTL = (
     "net.ipv4.ip_forward=1",
@@ -32,8 +44,34 @@ _ROUTER_SYSCTL = (
     "net.ipv4.conf.default.rp_filter=0",
 )
 
+# A connection that goes on while its host's firewall is off is far from where it was when the firewall is on again.
+_TRACKING_SYSCTL = "net.netfilter.nf_conntrack_tcp_be_liberal=1"
+
+# Each namespace counts the connections it tracks by itself, but the machine has one limit for each of them.
+_TRACKED, _TRACKED_MAX = "net.netfilter.nf_conntrack_count", "net.netfilter.nf_conntrack_max"
+_TRACKED_LEAST = 1 << 20  # 250,000 in flight, and those that ended in the last two minutes, have to fit
+
 # Unreachable, with the worst metric, stands behind the lab's route: no packet for a lab address leaves the machine.
 _UNREACHABLE = ("unreachable", str(PUBLIC), "metric", "4278198272")
+
+
+# Private addresses are reached from private addresses, within one datacenter; a port's group is its datacenter, or 0
+# for the platform's own. What is for none of the lab's goes to the machine, which drops it.
+_DATACENTERS = ", ".join(f"{number} . {number}" for number in range(1, 64))
+_PRIVATE_RULES = f"""
+table ip private {{
+  chain forward {{
+    type filter hook forward priority filter; policy accept;
+    ip daddr != {PRIVATE} accept
+    oifname "machine" accept
+    ip saddr != {PRIVATE} drop
+    iifgroup 0 accept
+    oifgroup 0 accept
+    iifgroup . oifgroup {{ {_DATACENTERS} }} accept
+    drop
+  }}
+}}
+"""
 
 
 class NetworkError(Exception):
@@ -42,12 +80,17 @@ class NetworkError(Exception):
 
 @dataclass(frozen=True)
 class VpcAddress:
-    """One address of a host in a VPC subnet (``subnet`` is its CIDR; the gateway is its first address)."""
+    """A host's place in a VPC subnet (``subnet`` is its CIDR; the gateway is its first address).
+
+    ``more`` are other addresses of the same link, ``ranges`` CIDRs that are routed to it.
+    """
 
     vpc_id: int
     subnet_id: int
     address: str
     subnet: str
+    more: tuple[str, ...] = ()
+    ranges: tuple[str, ...] = ()
 
     @property
     def gateway(self) -> str:
@@ -62,8 +105,31 @@ def host_namespace(host_id: int) -> str:
     return f"{PREFIX}host-{host_id}"
 
 
+def balancer_namespace(balancer_id: int) -> str:
+    return f"{PREFIX}nb-{balancer_id}"
+
+
 def vpc_namespace(vpc_id: int) -> str:
     return f"{PREFIX}vpc-{vpc_id}"
+
+
+def public_port(host_id: int) -> str:
+    """Return the port of the public router that a host's public address is behind."""
+    return f"h{host_id}"
+
+
+def vpc_port(host_id: int, subnet_id: int) -> str:
+    """Return the port of a VPC's router that a host's address in a subnet is behind."""
+    return f"h{host_id}s{subnet_id}"
+
+
+def balancer_port(balancer_id: int) -> str:
+    """Return the port of the public router that a NodeBalancer's public address is behind."""
+    return f"n{balancer_id}"
+
+
+def is_router(namespace: str) -> bool:
+    return namespace == ROUTER or namespace.startswith(f"{PREFIX}vpc-")
 
 
 async def namespaces() -> set[str]:
@@ -72,11 +138,29 @@ async def namespaces() -> set[str]:
     return {name for line in lines if (name := line.split()[0]).startswith(PREFIX)}
 
 
+async def routers() -> dict[int | None, str]:
+    """Return the namespaces of the lab's routers by VPC id, that of the public addresses by None."""
+    prefix = vpc_namespace(0)[:-1]
+    found: dict[int | None, str] = {None: ROUTER}
+    found |= {int(name.removeprefix(prefix)): name for name in await namespaces() if name.startswith(prefix)}
+    return found
+
+
+async def metadata_socket(router: str) -> socket.socket:
+    """Return a socket bound to the metadata service's address on a router, for this process to serve."""
+    await _ip(f"addr replace {METADATA}/32 dev lo", namespace=router)
+    with ThreadPoolExecutor(1) as thread:  # what enters a namespace is a thread; it ends here, the socket stays there
+        return thread.submit(_bound_in, router, METADATA).result()
+
+
 class Network:
     """Make, extend and remove the lab's network. ``state`` keeps what must be set back on the machine."""
 
     def __init__(self, state: Path) -> None:
         self._saved = state / "sysctl.json"
+        self._rules: dict[str, str] = {}  # what each router is to filter by, existing or not
+        self._loaded: dict[str, str] = {}  # what it does filter by
+        self.wiring = asyncio.Lock()  # two hosts may need the same VPC router
 
     async def up(self) -> None:
         """Join the router to the machine; again is a repair, not an error."""
@@ -84,6 +168,7 @@ class Network:
             await self._refuse_overlap()
             await run("ip", "route", "replace", *_UNREACHABLE)
             await self._router(ROUTER)
+            await run("ip", "netns", "exec", ROUTER, "nft", "-f", "-", stdin=_PRIVATE_RULES)
             await run("ip", "link", "add", MACHINE_LINK, "type", "veth", "peer", "name", "machine", "netns", ROUTER)
             await _ip(
                 f"addr add {MACHINE}/32 dev {MACHINE_LINK}",
@@ -97,8 +182,10 @@ class Network:
                 f"route add default via {MACHINE} dev machine",
                 namespace=ROUTER,
             )
-        self._allow_forwarding()
         await run("nft", "-f", "-", stdin=_machine_rules(resolvers()))
+        self._set_machine("net.ipv4.ip_forward", 1)
+        with contextlib.suppress(PermissionError):  # a machine that is a container cannot; `status` tells the limit
+            self._set_machine(_TRACKED_MAX, _TRACKED_LEAST)
 
     async def down(self) -> None:
         """Remove all of it, whatever is left of it, and set the machine's settings back."""
@@ -107,35 +194,85 @@ class Network:
         await _quiet("ip", "link", "del", MACHINE_LINK)
         await _quiet("nft", "delete", "table", "inet", TABLE)
         await _quiet("ip", "route", "del", *_UNREACHABLE)
-        if self._saved.exists():
-            Path("/proc/sys/net/ipv4/ip_forward").write_text(json.loads(self._saved.read_text())["net.ipv4.ip_forward"])
-            self._saved.unlink()
+        self._reset_machine()
 
-    async def add_host(self, host_id: int, public_ipv4: str | None, vpc: tuple[VpcAddress, ...]) -> None:
-        """Give a host its namespace and its links: eth0 is public where there is one, VPC links follow in order."""
+    async def filter(self, rules: Mapping[str, str]) -> None:
+        """Let each router filter by its rules, nftables text, in one step; a router without any filters nothing.
+
+        A router that is made later has its rules before it has a port.
+        """
+        self._rules = dict(rules)
+        for name in await namespaces():
+            if is_router(name):
+                await self._load_rules(name)
+
+    async def add_host(
+        self,
+        host_id: int,
+        public_ipv4: str | None,
+        vpc: tuple[VpcAddress, ...],
+        more_ipv4: tuple[str, ...] = (),
+        private_ipv4: str | None = None,
+        datacenter: int = 0,
+    ) -> None:
+        """Give a host its namespace and its links: eth0 is public where there is one, VPC links follow in order.
+
+        A namespace that was wired just so stays; else it is made anew, and its host must not run.
+        """
         namespace = host_namespace(host_id)
-        await self.remove_host(host_id)
+        wiring = (public_ipv4, vpc, more_ipv4, private_ipv4, datacenter)
+        mark = hashlib.sha256(repr(wiring).encode()).hexdigest()
+        before = await _mark(namespace)
+        if before == mark:
+            return
+        if before is not None:
+            await self._unwire(namespace)
         await run("ip", "netns", "add", namespace)
         await _ip("link set lo up", namespace=namespace)
         devices = (f"eth{number}" for number in range(len(vpc) + 1))
         if public_ipv4:
-            await self._public_link(namespace, next(devices), f"h{host_id}", public_ipv4)
+            device, port = next(devices), public_port(host_id)
+            await self._public_link(namespace, device, port, public_ipv4)
+            await self._more(namespace, device, port, ROUTER, more_ipv4, PUBLIC.prefixlen)
+            if private_ipv4:
+                await _ip(f"link set {port} group {datacenter}", namespace=ROUTER)
+                await self._more(namespace, device, port, ROUTER, (private_ipv4,), PRIVATE.prefixlen)
         for address in vpc:
-            router = vpc_namespace(address.vpc_id)
-            if router not in await namespaces():
-                await self._router(router)
-            port = f"h{host_id}s{address.subnet_id}"
-            link = (namespace, next(devices), port, router)
-            await self._link(*link, address.address, address.prefix, address.gateway)
+            await self._vpc_link(namespace, next(devices), vpc_port(host_id, address.subnet_id), address)
+        if public_ipv4 or vpc:
+            await _ip(f"route add {METADATA} dev eth0", namespace=namespace)
+        await _ip(f"link set lo alias {mark}", namespace=namespace)
 
     async def remove_host(self, host_id: int) -> None:
         """Remove a host's namespace, and its links with it."""
-        if host_namespace(host_id) in await namespaces():
-            await run("ip", "netns", "del", host_namespace(host_id))
+        await self._remove(host_namespace(host_id))
+
+    async def add_balancer(
+        self, balancer_id: int, public_ipv4: str, private_ipv4: str, vpc: tuple[VpcAddress, ...]
+    ) -> None:
+        """Give a NodeBalancer its namespace: eth0 is public, and reaches private addresses; VPC links follow."""
+        namespace, port = balancer_namespace(balancer_id), balancer_port(balancer_id)
+        async with self.wiring:
+            await self._remove(namespace)
+            await run("ip", "netns", "add", namespace)
+            await _ip("link set lo up", namespace=namespace)
+            await self._public_link(namespace, "eth0", port, public_ipv4)
+            await _ip(f"addr add {private_ipv4}/32 dev eth0", namespace=namespace)
+            await _ip(f"route add {private_ipv4}/32 dev {port}", namespace=ROUTER)
+            for number, address in enumerate(vpc, 1):
+                await self._vpc_link(namespace, f"eth{number}", f"{port}s{address.subnet_id}", address)
+
+    async def remove_balancer(self, balancer_id: int) -> None:
+        await self._remove(balancer_namespace(balancer_id))
+
+    async def _unwire(self, namespace: str) -> None:
+        """Remove a namespace, its links first: the kernel takes its time with those of one that is gone."""
+        links = json.loads(await run("ip", "-n", namespace, "-j", "link"))
+        await _ip(*(f"link del {link['ifname']}" for link in links if link["ifname"] != "lo"), namespace=namespace)
+        await run("ip", "netns", "del", namespace)
 
     async def remove_vpc(self, vpc_id: int) -> None:
-        if vpc_namespace(vpc_id) in await namespaces():
-            await run("ip", "netns", "del", vpc_namespace(vpc_id))
+        await self._remove(vpc_namespace(vpc_id))
 
     async def add_service(self, name: str, address: str) -> str:
         """Give a service of the lab itself a public address; return the namespace to run it in."""
@@ -145,6 +282,19 @@ class Network:
             await _ip("link set lo up", namespace=namespace)
             await self._public_link(namespace, "eth0", name, address)
         return namespace
+
+    async def _remove(self, namespace: str) -> None:
+        if namespace in await namespaces():
+            await run("ip", "netns", "del", namespace)
+
+    async def _vpc_link(self, namespace: str, device: str, port: str, address: VpcAddress) -> None:
+        router = vpc_namespace(address.vpc_id)
+        if router not in await namespaces():
+            await self._router(router)
+        await self._link(namespace, device, port, router, address.address, address.prefix, address.gateway)
+        await self._more(namespace, device, port, router, address.more, address.prefix)
+        for cidr in address.ranges:
+            await _ip(f"route replace {cidr} via {address.address} dev {port} onlink", namespace=router)
 
     async def _public_link(self, namespace: str, device: str, port: str, address: str) -> None:
         await self._link(namespace, device, port, ROUTER, address, PUBLIC.prefixlen, PUBLIC_GATEWAY)
@@ -158,7 +308,7 @@ class Network:
         await _ip(
             f"addr add {gateway}/32 dev {port}",
             f"link set {port} up",
-            f"route add {address}/32 dev {port}",
+            f"route replace {address}/32 dev {port}",  # it may have been another host's until now
             namespace=router,
         )
         await run("ip", "netns", "exec", router, "sysctl", "-qw", f"net.ipv4.neigh.{port}.proxy_delay=0")
@@ -168,10 +318,30 @@ class Network:
             namespace=namespace,
         )
 
+    async def _more(
+        self, namespace: str, device: str, port: str, router: str, addresses: tuple[str, ...], prefix: int
+    ) -> None:
+        """Add other addresses to a link."""
+        if addresses:
+            await _ip(*(f"route replace {address}/32 dev {port}" for address in addresses), namespace=router)
+            await _ip(*(f"addr add {address}/{prefix} dev {device}" for address in addresses), namespace=namespace)
+
     async def _router(self, name: str) -> None:
         await run("ip", "netns", "add", name)
         await _ip("link set lo up", namespace=name)
         await run("ip", "netns", "exec", name, "sysctl", "-qw", *_ROUTER_SYSCTL)
+        self._loaded.pop(name, None)  # of one that was there before
+        if name in self._rules:
+            await self._load_rules(name)
+
+    async def _load_rules(self, router: str) -> None:
+        none = f"table ip {FIREWALL_TABLE}\ndelete table ip {FIREWALL_TABLE}\n"
+        rules = self._rules.get(router, none)
+        if self._loaded.get(router) != rules:
+            await run("ip", "netns", "exec", router, "nft", "-f", "-", stdin=rules)
+            if router in self._rules:
+                await run("ip", "netns", "exec", router, "sysctl", "-qw", _TRACKING_SYSCTL)
+            self._loaded[router] = rules
 
     async def _joined(self) -> bool:
         links = {link["ifname"] for link in json.loads(await run("ip", "-j", "link"))}
@@ -194,13 +364,35 @@ class Network:
                     "for its hosts. Take that network down, or run the lab on another machine."
                 )
 
-    def _allow_forwarding(self) -> None:
-        path = Path("/proc/sys/net/ipv4/ip_forward")
-        before = path.read_text().strip()
-        if before != "1":
+    def _set_machine(self, name: str, least: int) -> None:
+        """Raise one of the machine's own settings to what the lab needs; what it was is kept for ``down``."""
+        before = _sysctl(name).read_text().strip()
+        if int(before) < least:
+            saved = json.loads(self._saved.read_text()) if self._saved.exists() else {}
             self._saved.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._saved.write_text(json.dumps({"net.ipv4.ip_forward": before}))
-            path.write_text("1")
+            self._saved.write_text(json.dumps({name: before, **saved}))
+            _sysctl(name).write_text(str(least))
+
+    def _reset_machine(self) -> None:
+        if self._saved.exists():
+            for name, value in json.loads(self._saved.read_text()).items():
+                if _sysctl(name).read_text().strip() != value:  # one that could not be raised cannot be written either
+                    _sysctl(name).write_text(value)
+            self._saved.unlink()
+
+
+async def tracked() -> dict[str, tuple[int, int]]:
+    """Return of each router how many connections it keeps track of, and how many it can."""
+    most = int(_sysctl(_TRACKED_MAX).read_text())
+    found = {}
+    for name in sorted(await namespaces()):
+        if is_router(name):
+            found[name] = int(await run("ip", "netns", "exec", name, "cat", str(_sysctl(_TRACKED)))), most
+    return found
+
+
+def _sysctl(name: str) -> Path:
+    return Path("/proc/sys", *name.split("."))
 
 
 def resolvers() -> list[str]:
@@ -244,6 +436,27 @@ table inet {TABLE} {{
   }}
 }}
 """
+
+
+async def _mark(namespace: str) -> str | None:
+    """Return how a namespace is wired, as ``add_host`` noted it; None if there is no such namespace."""
+    if namespace not in await namespaces():
+        return None
+    links = json.loads(await run("ip", "-n", namespace, "-j", "link", "show", "dev", "lo"))
+    return str(links[0].get("ifalias", ""))
+
+
+def _bound_in(namespace: str, address: str) -> socket.socket:
+    """Return a socket bound to port 80 of an address in a namespace, which this thread enters and never leaves."""
+    libc = ctypes.CDLL(None, use_errno=True)  # os.setns comes with Python 3.12
+    with Path("/run/netns", namespace).open() as file:
+        if libc.setns(file.fileno(), CLONE_NEWNET):
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), namespace)
+    bound = socket.socket()
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    bound.bind((address, 80))
+    return bound
 
 
 async def _ip(*commands: str, namespace: str | None = None) -> None:

@@ -13,7 +13,9 @@ from pathlib import Path
 import uvicorn
 
 from lab.api import Lab, create_app
+from lab.balancers import Balancers, HaproxyBalancers, NoBalancers
 from lab.hosts import Hosts, NoHosts, PodmanHosts
+from lab.metadata import Metadata
 from lab.settings import Settings
 from lab.store import Store
 
@@ -29,6 +31,11 @@ def hosts_of(settings: Settings) -> Hosts:
     return PodmanHosts(settings.state) if settings.hosts else NoHosts()
 
 
+def balancers_of(settings: Settings, hosts: Hosts) -> Balancers:
+    """Return what is behind the NodeBalancers: with hosts, an HAProxy each on their network."""
+    return HaproxyBalancers(settings.state, hosts.network) if isinstance(hosts, PodmanHosts) else NoBalancers()
+
+
 async def serve(settings: Settings) -> None:
     """Serve until told to stop. Raises PortTaken, StateError, or what preparing the machine raises."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
@@ -37,13 +44,14 @@ async def serve(settings: Settings) -> None:
         settings.pid_file.write_text(f"{os.getpid()} {start_time(os.getpid())}\n")
         try:
             store = Store(settings.database, settings.hosts)
-            hosts = hosts_of(settings)
-            await hosts.prepare()
-            app = create_app(Lab(settings, store, hosts, token(settings.token_file)))
+            hosts, metadata = hosts_of(settings), Metadata(store, settings.limits)
+            await hosts.prepare(metadata)
+            app = create_app(Lab(settings, store, hosts, token(settings.token_file), balancers_of(settings, hosts)))
             config = uvicorn.Config(app, lifespan="on", log_config=None, timeout_graceful_shutdown=GRACE)
             for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn, done, sends itself the one that ended it
                 signal.signal(number, signal.SIG_IGN)
             await uvicorn.Server(config).serve([listener])
+            await metadata.end(*metadata.served)
             store.close()
         finally:
             settings.pid_file.unlink(missing_ok=True)

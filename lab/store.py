@@ -9,12 +9,42 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TypeVar
 
-from lab.models import Domain, DomainRecord, Event, Instance, Record, Subnet, Tag, Vpc
+from lab.models import (
+    AccountSettings,
+    Address,
+    DefaultFirewalls,
+    Domain,
+    DomainRecord,
+    Event,
+    Firewall,
+    FirewallDevice,
+    Image,
+    Instance,
+    Ipv6Range,
+    NodeBalancer,
+    NodeBalancerConfig,
+    NodeBalancerNode,
+    NodeBalancerVpc,
+    PlacementGroup,
+    Record,
+    SshKey,
+    Subnet,
+    Tag,
+    Vlan,
+    Volume,
+    Vpc,
+)
 
-VERSION = 1
+VERSION = 3
 FIRST_ID = 1000
 KINDS: dict[str, type[Record]] = {
-    kind.__name__: kind for kind in (Instance, Vpc, Subnet, Tag, Event, Domain, DomainRecord)
+    kind.__name__: kind
+    for kind in (
+        *(Instance, Vpc, Subnet, Address, Ipv6Range, Vlan, Volume, Image),
+        *(Firewall, FirewallDevice, DefaultFirewalls, PlacementGroup),
+        *(NodeBalancer, NodeBalancerVpc, NodeBalancerConfig, NodeBalancerNode),
+        *(SshKey, AccountSettings, Tag, Event, Domain, DomainRecord),
+    )
 }
 R = TypeVar("R", bound=Record)
 

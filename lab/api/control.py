@@ -11,10 +11,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from lab import catalog, faults, store
-from lab.api import events, instances
+from lab import catalog, faults, packet_filter, store
+from lab.api import events, firewall_rules, firewalls, instances, nodebalancers
+from lab.api import nodebalancer_configs as configs
+from lab.api import nodebalancer_nodes as nodes
 from lab.api.wire import ApiError, Call, route
-from lab.models import Event, Instance, Json, Subnet
+from lab.balancers import balancer_of
+from lab.models import Event, Firewall, FirewallDevice, Instance, Json, NodeBalancer, Subnet
 
 if TYPE_CHECKING:
     from lab.api.app import Lab
@@ -30,14 +33,20 @@ PAGE_HEADERS = {
 }
 SHOWN_EVENTS = 60
 # Kinds of records that are shown as they are, where the lab has them.
-SHOWN_KINDS = ("Vpc", "Subnet", "Firewall", "NodeBalancer", "PlacementGroup", "Domain")
+SHOWN_KINDS = ("Vpc", "Subnet", "PlacementGroup", "Domain")
 
 
 async def get_state(call: Call) -> Json:
     """Return all that the page and `status` show."""
     lab = call.lab
+    labels: dict[int, list[str]] = {}
+    for device in lab.store.all(FirewallDevice):
+        if firewall := lab.store.get(Firewall, device.firewall_id):
+            labels.setdefault(device.linode_id, []).append(firewall.label)
     return {
-        "instances": [_instance(lab, item) for item in lab.store.all(Instance)],
+        "instances": [_instance(lab, item, labels.get(item.id, [])) for item in lab.store.all(Instance)],
+        "firewalls": [_firewall(lab, item) for item in lab.store.all(Firewall)],
+        "nodebalancers": [await _balancer(call, item) for item in lab.store.all(NodeBalancer)],
         "events": [events.render(item) for item in lab.store.all(Event)[: -SHOWN_EVENTS - 1 : -1]],
         "faults": [faults.render(item) for item in lab.faults.active],
         "records": {
@@ -65,16 +74,19 @@ async def clear_faults(call: Call) -> Json:
 
 
 async def reset(call: Call) -> Json:
-    """Remove every Linode and every record; the token and the lab stay."""
+    """Remove every Linode, every NodeBalancer and every record; the token and the lab stay."""
     lab = call.lab
     lab.faults.clear()
     for instance in lab.store.all(Instance):
         await lab.lifecycle.delete(instance)
+    for balancer in lab.store.all(NodeBalancer):
+        await nodebalancers.remove(call, balancer)
     for subnet in lab.store.all(Subnet):
         await lab.hosts.delete_vpc(subnet.vpc_id)
         lab.addresses.remove_subnet(subnet)
     for kind in store.KINDS.values():
         lab.store.delete(*lab.store.all(kind))
+    await packet_filter.apply(lab.store, lab.hosts)
     return {}
 
 
@@ -89,9 +101,31 @@ async def change(lab: Lab, kind: str, label: str) -> None:
             await lab.lifecycle.delete(instance)
 
 
-def _instance(lab: Lab, instance: Instance) -> Json:
-    vpc = [item.address for item in instance.vpc_interfaces]
-    return {**instances.render(instance), "vpc": vpc, "busy": lab.lifecycle.busy(instance)}
+def _instance(lab: Lab, instance: Instance, firewall_labels: list[str]) -> Json:
+    vpc = [item.address for item in instance.vpc_interfaces if item.address]
+    labels = list(dict.fromkeys(firewall_labels))
+    return {**instances.render(instance), "vpc": vpc, "firewalls": labels, "busy": lab.lifecycle.busy(instance)}
+
+
+def _firewall(lab: Lab, firewall: Firewall) -> Json:
+    """Return a firewall as the page shows it: its rules in words."""
+    words = {name: firewall_rules.in_words(firewall.rules, name) for name in firewall_rules.DIRECTIONS}
+    devices = len(firewalls.devices_of(lab.store, firewall))
+    return {"label": firewall.label, "status": firewall.status, "devices": devices, **words}
+
+
+async def _balancer(call: Call, balancer: NodeBalancer) -> Json:
+    """Return a NodeBalancer with its configs, their nodes, and how many connections it holds here at once."""
+    health = await call.lab.balancers.health(balancer.id)
+    ports = [
+        {
+            **configs.render(call, config, health),
+            "nodes": [nodes.render(node, health) for node in nodes.nodes_of(call, config)],
+        }
+        for config in configs.configs_of(call, balancer)
+    ]
+    connections = call.lab.balancers.connections(balancer_of(call.lab.store, balancer))
+    return {**nodebalancers.render(balancer), "configs": ports, "connections": connections}
 
 
 async def _page(request: Request) -> Response:

@@ -26,6 +26,8 @@ RECORD_FIELDS = {
 }
 RECORD_TYPES = ("A", "AAAA", "NS", "MX", "CNAME", "TXT", "SRV", "CAA")
 STATUSES = ("active", "disabled")
+DEFAULT_TTL = 86_400
+NAME_SERVERS = [f"ns{number}.linode.com" for number in range(1, 6)]
 
 
 async def list_domains(call: Call) -> Json:
@@ -34,12 +36,7 @@ async def list_domains(call: Call) -> Json:
 
 async def create_domain(call: Call) -> Json:
     store, problems = call.lab.store, Problems()
-    name = call.body.get("domain")
-    kind = call.body.get("type")
-    if not isinstance(name, str) or not _is_name(name) or "." not in name:
-        problems.add("domain", "domain is required" if name is None else "domain is not valid")
-    elif name in (item.domain for item in store.all(Domain)):
-        problems.add("domain", "Domain already exists")
+    name, kind = _new_name(call, problems), call.body.get("type")
     if kind not in ("master", "slave"):
         problems.add("type", "type is required" if kind is None else "Must be one of master, slave")
     given = _domain_fields(call.body, problems)
@@ -48,7 +45,7 @@ async def create_domain(call: Call) -> Json:
     if kind == "slave" and not given.get("master_ips"):
         problems.add("master_ips", "At least one master IP is required when type=slave")
     problems.check()
-    domain = Domain(store.next_id(), str(name), str(kind), **given)
+    domain = Domain(store.next_id(), name, str(kind), **given)
     store.save(domain, *new_tags(store, domain.tags))
     return render(domain)
 
@@ -75,6 +72,34 @@ async def delete_domain(call: Call) -> Json:
     return {}
 
 
+async def clone_domain(call: Call) -> Json:
+    """Copy a domain, with its records, to another name."""
+    domain, problems, store = call.record(Domain), Problems(), call.lab.store
+    name = _new_name(call, problems)
+    problems.check()
+    copy = Domain(**{**vars(domain), "id": store.next_id(), "domain": name, "tags": list(domain.tags)})
+    records = [
+        DomainRecord(**{**vars(item), "id": store.next_id(), "domain_id": copy.id}) for item in _records(call, domain)
+    ]
+    store.save(copy, *records)
+    return render(copy)
+
+
+async def get_zone_file(call: Call) -> Json:
+    """Return a domain as the lines of a zone file."""
+    domain = call.record(Domain)
+    ttl, mail = domain.ttl_sec or DEFAULT_TTL, domain.soa_email.replace("@", ".")
+    lines = [
+        f"; {domain.domain} [{domain.id}]",
+        f"$TTL {ttl}",
+        f"@ IN SOA {NAME_SERVERS[0]}. {mail}. {domain.id} {domain.refresh_sec or 14400} {domain.retry_sec or 14400}"
+        f" {domain.expire_sec or 1209600} {ttl}",
+        *(f"@ NS {server}." for server in NAME_SERVERS),
+        *(_zone_line(item) for item in _records(call, domain)),
+    ]
+    return {"zone_file": lines}
+
+
 async def list_records(call: Call) -> Json:
     return page(call, _records(call, call.record(Domain)), render_record, RECORD_KEYS)
 
@@ -85,7 +110,7 @@ async def create_record(call: Call) -> Json:
     if kind not in RECORD_TYPES:
         wrong = f"Must be one of {', '.join(RECORD_TYPES)}"
         problems.add("type", "type is required" if kind is None else wrong)
-    given = fields(call.body, problems, RECORD_FIELDS)
+    given = {**({"protocol": "tcp"} if kind == "SRV" else {}), **fields(call.body, problems, RECORD_FIELDS)}
     record = DomainRecord(call.lab.store.next_id(), domain.id, str(kind), **given)
     _check(call, domain, record, problems)
     call.lab.store.save(record)
@@ -121,6 +146,31 @@ def render_record(record: DomainRecord) -> Json:
     return {name: value for name, value in vars(record).items() if name != "domain_id"}
 
 
+def _new_name(call: Call, problems: Problems) -> str:
+    """Return the name of the request's domain; note what is wrong with it."""
+    name = call.body.get("domain")
+    if not isinstance(name, str) or not _is_name(name) or "." not in name:
+        problems.add("domain", "domain is required" if name is None else "domain is not valid")
+    elif name in (item.domain for item in call.lab.store.all(Domain)):
+        problems.add("domain", "Domain already exists")
+    return str(name)
+
+
+def _zone_line(record: DomainRecord) -> str:
+    """Return a record as a line of a zone file."""
+    name, value = record.name or "@", record.target
+    if record.type == "MX":
+        value = f"{record.priority} {value}"
+    elif record.type == "SRV":
+        name = f"_{record.service}._{record.protocol}".replace("__", "_")
+        value = f"{record.priority} {record.weight} {record.port} {value}"
+    elif record.type == "CAA":
+        value = f'0 {record.tag} "{value}"'
+    elif record.type == "TXT":
+        value = f'"{value}"'
+    return f"{name} {record.type} {value}"
+
+
 def _records(call: Call, domain: Domain) -> list[DomainRecord]:
     return [item for item in call.lab.store.all(DomainRecord) if item.domain_id == domain.id]
 
@@ -154,8 +204,8 @@ def _check(call: Call, domain: Domain, record: DomainRecord, problems: Problems)
             problems.add("target", f"Must be a valid {'IPv4' if record.type == 'A' else 'IPv6'} address")
     elif record.type in ("CNAME", "NS", "MX", "SRV") and not _is_name(record.target):
         problems.add("target", "Invalid hostname")
-    if record.type == "SRV" and not (record.service and record.protocol):
-        problems.add("service", "service and protocol are required for SRV records")
+    if record.type == "SRV" and not record.service:
+        problems.add("service", "service is required for SRV records")
     if record.type == "CAA" and record.tag not in ("issue", "issuewild", "iodef"):
         problems.add("tag", "Must be one of issue, issuewild, iodef")
     problems.check()
@@ -178,6 +228,8 @@ ROUTES = [
     route("GET", "/domains/{id:int}", get_domain),
     route("PUT", "/domains/{id:int}", update_domain),
     route("DELETE", "/domains/{id:int}", delete_domain),
+    route("POST", "/domains/{id:int}/clone", clone_domain),
+    route("GET", "/domains/{id:int}/zone-file", get_zone_file),
     route("GET", "/domains/{id:int}/records", list_records, "list"),
     route("POST", "/domains/{id:int}/records", create_record),
     route("GET", "/domains/{id:int}/records/{record_id:int}", get_record),

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import time
 
+from lab.api.access import USERNAME
 from lab.api.listing import page
-from lab.api.lookups import USERNAME
 from lab.api.wire import Call, route
 from lab.models import Event, Json
 

@@ -3,41 +3,42 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import re
-import uuid
-from ipaddress import IPv4Address, IPv4Interface, IPv6Address
-from typing import Any
+from typing import TYPE_CHECKING
 
-from lab import catalog
-from lab.addresses import PRIVATE
-from lab.api import interfaces
+from lab import catalog, journal
+from lab.api import access, configs, disks, firewalls, images, placement, user_data
+from lab.api.addressing import slaac
+from lab.api.interfaces import LEGACY, Reader, Wish
 from lab.api.labels import check_linode_label, check_tags, new_tags
 from lab.api.listing import page
-from lab.api.lookups import USERNAME
-from lab.api.vpcs import render_ip
 from lab.api.wire import ApiError, Call, Problems, fields, route
-from lab.models import Instance, Json, now
+from lab.api.wiring import changing, generation_interfaces
+from lab.models import Instance, Json, Record, now
+
+if TYPE_CHECKING:
+    from lab.api.app import Lab
 
 KEYS = ("id", "label", "group", "image", "ipv4", "region", "tags", "site_type")
-SSH_KEY = re.compile(r"(ssh-(?:rsa|ed25519)|ecdsa-sha2-nistp(?:256|384|521)|sk-[\w@.-]+) ([A-Za-z0-9+/=]+)(?: .*)?")
 ALERTS = {"cpu": 90, "network_in": 10, "network_out": 10, "transfer_quota": 80, "io": 10000}
-IPV6_PREFIX, LINK_LOCAL = "2001:db8:c50:0:f03c::", "fe80::f03c:0:0:0"  # listed only: the lab's hosts have no IPv6
 MAINTENANCE_POLICIES = ("linode/migrate", "linode/power_off_on")
+ENCRYPTION = ("enabled", "disabled")
+CAPABILITIES = ("Block Storage Encryption",)  # of a Linode, as of its region
 COMMON_FIELDS = {"label": str, "group": str, "tags": list, "alerts": dict, "maintenance_policy": str}
-UPDATE_FIELDS = {**COMMON_FIELDS, "watchdog_enabled": bool}
+UPDATE_FIELDS = {**COMMON_FIELDS, "watchdog_enabled": bool, "backups": dict}
 CREATE_FIELDS = {
     **COMMON_FIELDS,
-    **{"image": str, "root_pass": str, "authorized_keys": list, "authorized_users": list, "metadata": dict},
-    **{"booted": bool, "private_ip": bool, "backups_enabled": bool},
+    **access.FIELDS,
+    **user_data.FIELDS,
+    **{"booted": bool, "private_ip": bool, "backups_enabled": bool, "network_helper": bool},
+    **{"kernel": str, "boot_size": int, "swap_size": int, "disk_encryption": str, "ipv4": list},
 }
 ABSENT = {
-    "firewall_id": "A Firewall by that ID was not found",
-    "placement_group": "A Placement Group by that ID was not found",
     "stackscript_id": "A StackScript by that ID was not found",
     "backup_id": "A Backup by that ID was not found",
 }
+LIMIT = "Account Limit reached. Please open a support ticket."
+UNAVAILABLE = "This plan is not currently available in the selected region"
+SMALLEST_BOOT = 8192  # MB
 
 
 async def list_instances(call: Call) -> Json:
@@ -51,30 +52,29 @@ async def get_instance(call: Call) -> Json:
 async def create_instance(call: Call) -> Json:
     """Create a Linode: the reply comes at once, the work goes on behind it."""
     lab, body, problems = call.lab, call.body, Problems()
-    size = catalog.TYPES.get(str(body.get("type")))
-    if size is None:
-        missing = body.get("type") is None
-        problems.add("type", "type is required" if missing else "A valid plan type by that ID was not found")
-    region = str(body.get("region"))
-    if region not in catalog.REGIONS:
-        problems.add("region", "region is required" if body.get("region") is None else "region is not valid")
     given = fields(body, problems, CREATE_FIELDS)
+    region = _place(call, problems)
     if "label" in given:
         check_linode_label(given["label"], {item.label for item in lab.store.all(Instance)}, problems)
     tags = check_tags(given.get("tags", []), problems)
-    keys = _access(lab.images, given, problems)
-    _maintenance_policy(given, problems)
-    if given.get("metadata", {}).get("user_data"):
-        problems.add("metadata.user_data", "This image has no cloud-init, which user data needs")
+    keys = access.read(lab, given, problems)
+    _check(call, given, problems)
+    data = user_data.read(lab, given, problems)
     for name, reason in ABSENT.items():
         if body.get(name) not in (None, -1):
             problems.add(name, reason)
-    generation, wishes = interfaces.Reader(lab, region, problems).read(body)
+    default, only = lab.account.generation
+    reader = Reader(lab, region, problems)
+    generation, wishes = reader.read(body, default, only)
+    _check_legacy(generation, given, wishes, problems)
+    reserved = [address for address in given.get("ipv4", []) if reader.owns(address, "ipv4")]
+    chosen = firewalls.choose_all(lab.store, generation, body.get("firewall_id"), wishes, problems)
+    group, host = placement.choose(lab.store, region, body.get("placement_group"), problems)
     problems.check()
+    if lab.faults.exhausted(len(lab.store.all(Instance))):
+        raise ApiError(400, (None, LIMIT))
 
-    attached, ipv4 = interfaces.allocate(lab, generation, wishes, given.get("private_ip", False))
     number = lab.store.next_id()
-    public = generation == interfaces.LEGACY or any(item.purpose == "public" for item in attached)
     instance = Instance(
         id=number,
         label=given.get("label") or f"linode{number}",
@@ -82,21 +82,24 @@ async def create_instance(call: Call) -> Json:
         type=body["type"],
         image=given.get("image"),
         interface_generation=generation,
-        config_id=lab.store.next_id() if generation == interfaces.LEGACY else None,
-        host_uuid=uuid.uuid4().hex,
-        interfaces=attached,
-        ipv4=ipv4,
-        ipv6=f"{_ipv6_address(IPV6_PREFIX, number)}/128" if public else None,
+        host_uuid=host,
         booted="image" in given and given.get("booted", True),
         group=given.get("group", ""),
         tags=tags,
         authorized_keys=keys,
-        backups_enabled=given.get("backups_enabled", False),
+        user_data=data,
+        network_helper=given.get("network_helper", lab.account.network_helper),
+        backups_enabled=given.get("backups_enabled", False) or lab.account.backups_enabled,
         alerts=_alerts(ALERTS, given),
-        maintenance_policy=given.get("maintenance_policy", MAINTENANCE_POLICIES[0]),
+        maintenance_policy=given.get("maintenance_policy", lab.account.maintenance_policy),
+        disk_encryption=given.get("disk_encryption", ENCRYPTION[0 if _encrypts(call, region) else 1]),
+        capabilities=[name for name in CAPABILITIES if name in lab.regions[region]["capabilities"]],
+        placement_group=placement.of_member(group) if group else None,
     )
-    lab.store.save(*new_tags(lab.store, tags))
-    lab.lifecycle.begin(instance, "provisioning", "linode_create", _image_entity(lab.images, instance))
+    new = _deploy(call, instance, given, wishes, reserved)
+    new += firewalls.new_devices(lab.store, chosen, instance)
+    entity = image_entity(lab, instance)
+    lab.lifecycle.begin(instance, *_tasks(instance), secondary=entity, also=(*new, *new_tags(lab.store, tags)))
     return render(instance)
 
 
@@ -110,11 +113,14 @@ async def update_instance(call: Call) -> Json:
         given["tags"] = check_tags(given["tags"], problems)
     _maintenance_policy(given, problems)
     problems.check()
+    schedule = given.pop("backups", {}).get("schedule") or {}
+    instance.backups_schedule = {name: schedule.get(name, value) for name, value in instance.backups_schedule.items()}
     given["alerts"] = _alerts(instance.alerts, given)
     for name, value in given.items():
         setattr(instance, name, value)
     instance.updated = now()
-    call.lab.store.save(instance, *new_tags(call.lab.store, instance.tags))
+    event = journal.done(call.lab.store, "linode_update", journal.linode(instance))
+    call.lab.store.save(instance, event, *new_tags(call.lab.store, instance.tags))
     return render(instance)
 
 
@@ -126,52 +132,6 @@ async def delete_instance(call: Call) -> Json:
     except Exception as error:
         raise ApiError(500, (None, f"{instance.label} could not be deleted: {error}")) from error
     return {}
-
-
-async def boot_instance(call: Call) -> Json:
-    instance = _ready(call)
-    if instance.status == "running":
-        raise ApiError(400, (None, f"Linode {instance.id} already booted."))
-    _bootable(instance)
-    instance.booted = True
-    call.lab.lifecycle.begin(instance, "booting", "linode_boot")
-    return {}
-
-
-async def reboot_instance(call: Call) -> Json:
-    instance = _ready(call)
-    _bootable(instance)
-    instance.booted = True
-    call.lab.lifecycle.begin(instance, "rebooting", "linode_reboot")
-    return {}
-
-
-async def shutdown_instance(call: Call) -> Json:
-    instance = _ready(call)
-    instance.booted = False
-    call.lab.lifecycle.begin(instance, "shutting_down", "linode_shutdown")
-    return {}
-
-
-async def get_ips(call: Call) -> Json:
-    """Return all addresses of a Linode, by kind."""
-    instance = call.record(Instance)
-    private = [address for address in instance.ipv4 if IPv4Address(address) in PRIVATE]
-    return {
-        "ipv4": {
-            "public": [_ipv4(instance, item) for item in instance.ipv4 if item not in private],
-            "private": [_ipv4(instance, item) for item in private],
-            "shared": [],
-            "reserved": [],
-            "vpc": [render_ip(call, instance, item) for item in instance.vpc_interfaces],
-        },
-        "ipv6": {
-            "slaac": _ipv6(instance, IPV6_PREFIX),
-            "link_local": _ipv6(instance, LINK_LOCAL),
-            "global": [],
-            "vpc": [],
-        },
-    }
 
 
 def render(instance: Instance) -> Json:
@@ -186,7 +146,7 @@ def render(instance: Instance) -> Json:
         "updated": instance.updated,
         "type": instance.type,
         "ipv4": instance.ipv4,
-        "ipv6": instance.ipv6,
+        "ipv6": f"{slaac(instance)}/128" if instance.has_ipv6 else None,
         "image": instance.image,
         "region": instance.region,
         "site_type": "core",
@@ -195,66 +155,99 @@ def render(instance: Instance) -> Json:
         "backups": {
             "enabled": instance.backups_enabled,
             "available": False,
-            "schedule": {"day": None, "window": None},
+            "schedule": instance.backups_schedule,
             "last_successful": None,
         },
         "hypervisor": "kvm",
         "watchdog_enabled": instance.watchdog_enabled,
         "tags": instance.tags,
         "host_uuid": instance.host_uuid,
-        "has_user_data": False,
-        "placement_group": None,
-        "disk_encryption": "enabled",
+        "has_user_data": bool(instance.user_data),
+        "placement_group": placement.shown(instance),
+        "disk_encryption": instance.disk_encryption,
         "lke_cluster_id": None,
-        "capabilities": [],
+        "capabilities": instance.capabilities,
         "interface_generation": instance.interface_generation,
         "maintenance_policy": instance.maintenance_policy,
         "locks": [],
     }
 
 
-def _ready(call: Call) -> Instance:
-    instance = call.record(Instance)
-    if call.lab.lifecycle.busy(instance):
-        raise ApiError(400, (None, "Linode busy."))
-    return instance
+def image_entity(lab: Lab, instance: Instance) -> Json | None:
+    """Return the image of a Linode as events name it."""
+    image = images.find(lab, instance.image) if instance.image else None
+    return journal.image(image["id"], image["label"]) if image else None
 
 
-def _bootable(instance: Instance) -> None:
-    if instance.image is None:
-        raise ApiError(400, (None, f"Linode {instance.id} has no image, so nothing to boot."))
+def check_encryption(call: Call, region: str, given: Json, problems: Problems) -> None:
+    """Note what is wrong with the disk encryption of a request."""
+    wanted = given.get("disk_encryption", "disabled")
+    if wanted not in ENCRYPTION:
+        problems.add("disk_encryption", f"Must be one of {', '.join(ENCRYPTION)}")
+    elif wanted == "enabled" and not _encrypts(call, region):
+        problems.add("disk_encryption", "Disk encryption is not available in this region")
 
 
-def _access(images: dict[str, Json], given: Json, problems: Problems) -> list[str]:
-    """Check the image and who may log in to it; return the SSH keys."""
-    keys = []
-    for number, key in enumerate(given.get("authorized_keys", []), 1):
-        if _is_ssh_key(key):
-            keys.append(key.strip())
-        else:
-            problems.add("authorized_keys", f"SSH Key {number} is not a public key in OpenSSH's format")
-    for number, user in enumerate(given.get("authorized_users", [])):
-        reason = "has no SSH keys" if user == USERNAME else "does not exist"
-        problems.add(f"authorized_users[{number}]", f"User {user} {reason}")
-    if "root_pass" in given and not 11 <= len(given["root_pass"]) <= 128:
-        problems.add("root_pass", "Length must be 11-128 characters")
-    if "image" in given:
-        if given["image"] not in images:
-            problems.add("image", "image is not valid")
-        if not any(given.get(name) for name in ("authorized_keys", "authorized_users", "root_pass")):
-            problems.add("root_pass", "An image needs one of root_pass, authorized_keys, authorized_users")
-    return keys
+def _place(call: Call, problems: Problems) -> str:
+    """Return the region of a request; note what is wrong with it, the type, and the two together."""
+    type_id, region = call.body.get("type"), str(call.body.get("region"))
+    if type_id not in catalog.TYPES:
+        problems.add("type", "type is required" if type_id is None else "A valid plan type by that ID was not found")
+    if region not in call.lab.regions:
+        problems.add("region", "region is required" if call.body.get("region") is None else "region is not valid")
+    elif type_id in catalog.TYPES and not catalog.available(str(type_id), region):
+        problems.add("type", UNAVAILABLE)
+    return region
 
 
-def _is_ssh_key(key: Any) -> bool:
-    match = SSH_KEY.fullmatch(key.strip()) if isinstance(key, str) else None
-    if match is None:
-        return False
-    try:
-        blob = base64.b64decode(match[2], validate=True)
-    except binascii.Error:
-        return False
-    return blob[4 : 4 + int.from_bytes(blob[:4], "big")] == match[1].encode()
+def _check(call: Call, given: Json, problems: Problems) -> None:
+    _maintenance_policy(given, problems)
+    if "kernel" in given:
+        configs.check_kernel(call, given["kernel"], problems)
+    check_encryption(call, str(call.body.get("region")), given, problems)
+    size = catalog.TYPES.get(str(call.body.get("type")), {}).get("disk", SMALLEST_BOOT)
+    if not SMALLEST_BOOT <= int(given.get("boot_size", SMALLEST_BOOT)) <= size - int(given.get("swap_size", 0)):
+        problems.add("boot_size", f"Must be {SMALLEST_BOOT}-{size}, together with swap_size")
+
+
+def _check_legacy(generation: str, given: Json, wishes: list[Wish], problems: Problems) -> None:
+    """Note what only one generation of interfaces can have."""
+    if generation != LEGACY and given.get("private_ip"):
+        problems.add("private_ip", "Linodes with Linode interfaces cannot have private addresses")
+    if generation != LEGACY and given.get("ipv4"):
+        problems.add("ipv4", "Linodes with Linode interfaces have the addresses of their interfaces")
+    if generation == LEGACY and wishes and "image" not in given:
+        problems.add("interfaces", "Without an image there is no configuration profile for interfaces")
+
+
+def _deploy(call: Call, instance: Instance, given: Json, wishes: list[Wish], reserved: list[str]) -> list[Record]:
+    """Give a new Linode its addresses, interfaces, disks and profile; return the records that come with them."""
+    with changing(call.lab, instance) as change:
+        for address in reserved:
+            change.add_address(True, address)
+        if not reserved and (instance.legacy or not wishes):
+            change.add_address(True)
+        if given.get("private_ip"):
+            change.add_address(False)
+        interfaces = generation_interfaces(change, wishes)
+        change.settle_default_routes()
+        if instance.image:
+            total = catalog.TYPES[instance.type]["disk"]
+            sizes = (given.get("boot_size"), given.get("swap_size"))
+            instance.disks = disks.deployed(call, instance.image, total, *sizes)
+            kernel, label = given.get("kernel", catalog.GRUB), f"My {instance.disks[0].label} Profile"
+            config = configs.new_config(call, label, kernel, disks.devices(instance.disks))
+            config.interfaces = interfaces if instance.legacy else []
+            instance.configs, instance.config_id = [config], config.id
+    return change.new
+
+
+def _tasks(instance: Instance) -> tuple[str, ...]:
+    return ("create", "boot") if instance.booted else ("create",)
+
+
+def _encrypts(call: Call, region: str) -> bool:
+    return "Disk Encryption" in call.lab.regions.get(region, {}).get("capabilities", ())
 
 
 def _alerts(before: Json, given: Json) -> Json:
@@ -266,66 +259,10 @@ def _maintenance_policy(given: Json, problems: Problems) -> None:
         problems.add("maintenance_policy", f"Must be one of {', '.join(MAINTENANCE_POLICIES)}")
 
 
-def _image_entity(images: dict[str, Json], instance: Instance) -> Json | None:
-    if instance.image is None:
-        return None
-    label = images[instance.image]["label"]
-    return {"id": instance.image, "type": "image", "label": label, "url": f"/v4/images/{instance.image}"}
-
-
-def _ipv4(instance: Instance, address: str) -> Json:
-    public = IPv4Address(address) not in PRIVATE
-    network = IPv4Interface(f"{address}/{24 if public else 17}").network
-    return {
-        "address": address,
-        "gateway": str(network[1]) if public else None,
-        "subnet_mask": str(network.netmask),
-        "prefix": network.prefixlen,
-        "type": "ipv4",
-        "public": public,
-        "rdns": None,
-        "linode_id": instance.id,
-        "region": instance.region,
-        "vpc_nat_1_1": next(
-            (
-                {"address": item.address, "subnet_id": item.subnet_id, "vpc_id": item.vpc_id}
-                for item in instance.vpc_interfaces
-                if item.nat_1_1 == address
-            ),
-            None,
-        ),
-        "reserved": False,
-    }
-
-
-def _ipv6_address(prefix: str, number: int) -> str:
-    return str(IPv6Address(int(IPv6Address(prefix)) + number))
-
-
-def _ipv6(instance: Instance, prefix: str) -> Json | None:
-    if instance.ipv6 is None:
-        return None
-    return {
-        "address": _ipv6_address(prefix, instance.id),
-        "gateway": "fe80::1",
-        "subnet_mask": "ffff:ffff:ffff:ffff::",
-        "prefix": 64,
-        "type": "ipv6",
-        "public": prefix != LINK_LOCAL,
-        "rdns": None,
-        "linode_id": instance.id,
-        "region": instance.region,
-    }
-
-
 ROUTES = [
     route("GET", "/linode/instances", list_instances, "list"),
     route("POST", "/linode/instances", create_instance, "create"),
     route("GET", "/linode/instances/{id:int}", get_instance),
     route("PUT", "/linode/instances/{id:int}", update_instance),
     route("DELETE", "/linode/instances/{id:int}", delete_instance),
-    route("POST", "/linode/instances/{id:int}/boot", boot_instance),
-    route("POST", "/linode/instances/{id:int}/reboot", reboot_instance),
-    route("POST", "/linode/instances/{id:int}/shutdown", shutdown_instance),
-    route("GET", "/linode/instances/{id:int}/ips", get_ips),
 ]

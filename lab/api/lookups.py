@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What does not change: regions, types, images, and who asks."""
+"""What does not change: regions, what is available in them, types, kernels."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from lab import catalog
 from lab.api.listing import page
@@ -10,25 +12,36 @@ from lab.models import Json
 
 REGION_KEYS = ("id", "label", "country", "capabilities", "status", "site_type")
 TYPE_KEYS = ("class", "disk", "gpus", "label", "memory", "network_out", "transfer", "vcpus")
-IMAGE_KEYS = ("id", "created_by", "deprecated", "is_public", "label", "size", "status", "tags", "type", "vendor")
+KERNEL_KEYS = ("id", "label", "architecture", "deprecated", "kvm", "pvops", "version")
+AVAILABILITY_KEYS = ("region", "plan", "available")
 VPC_AVAILABILITY_KEYS = ("region", "available")
-USERNAME = "lab"
 
 
 async def list_regions(call: Call) -> Json:
-    return page(call, list(catalog.REGIONS.values()), _as_is, REGION_KEYS)
+    return page(call, list(call.lab.regions.values()), _as_is, REGION_KEYS)
 
 
 async def get_region(call: Call) -> Json:
-    return _one(call, catalog.REGIONS)
+    return _one(call, call.lab.regions)
+
+
+async def list_availability(call: Call) -> Json:
+    """List which of the types that not every region has are available where."""
+    rows = [row for region in call.lab.regions for row in _availability(region)]
+    return page(call, rows, _as_is, AVAILABILITY_KEYS)
+
+
+async def get_availability(call: Call) -> Any:
+    """List the same for one region; there are no pages."""
+    return _availability(_one(call, call.lab.regions)["id"])
 
 
 async def list_vpc_availability(call: Call) -> Json:
-    return page(call, list(catalog.REGIONS.values()), _vpc_availability, VPC_AVAILABILITY_KEYS)
+    return page(call, list(call.lab.regions.values()), _vpc_availability, VPC_AVAILABILITY_KEYS)
 
 
 async def get_vpc_availability(call: Call) -> Json:
-    return _vpc_availability(_one(call, catalog.REGIONS))
+    return _vpc_availability(_one(call, call.lab.regions))
 
 
 async def list_types(call: Call) -> Json:
@@ -39,30 +52,12 @@ async def get_type(call: Call) -> Json:
     return _one(call, catalog.TYPES)
 
 
-async def list_images(call: Call) -> Json:
-    return page(call, list(call.lab.images.values()), _as_is, IMAGE_KEYS)
+async def list_kernels(call: Call) -> Json:
+    return page(call, list(call.lab.kernels.values()), _as_is, KERNEL_KEYS)
 
 
-async def get_image(call: Call) -> Json:
-    return _one(call, call.lab.images)
-
-
-async def get_profile(call: Call) -> Json:
-    return {
-        "uid": 1,
-        "username": USERNAME,
-        "email": "lab@example.com",
-        "timezone": "UTC",
-        "email_notifications": False,
-        "restricted": False,
-        "two_factor_auth": False,
-        "ip_whitelist_enabled": False,
-        "lish_auth_method": "disabled",
-        "authentication_type": "password",
-        "authorized_keys": [],
-        "verified_phone_number": None,
-        "referrals": {"code": "", "url": "", "total": 0, "completed": 0, "pending": 0, "credit": 0},
-    }
+async def get_kernel(call: Call) -> Json:
+    return _one(call, call.lab.kernels)
 
 
 def _one(call: Call, items: dict[str, Json]) -> Json:
@@ -76,22 +71,31 @@ def _as_is(item: Json) -> Json:
     return item
 
 
+def _availability(region: str) -> list[Json]:
+    return [
+        {"region": region, "plan": type_id, "available": catalog.available(type_id, region)}
+        for type_id in catalog.limited_types()
+    ]
+
+
 def _vpc_availability(region: Json) -> Json:
+    offered = region["capabilities"]
     return {
         "region": region["id"],
-        "available": "VPCs" in region["capabilities"],
-        "available_ipv6_prefix_lengths": [],
+        "available": "VPCs" in offered,
+        "available_ipv6_prefix_lengths": [52] if "VPC IPv6 Stack" in offered else [],
     }
 
 
 ROUTES = [
     route("GET", "/regions", list_regions, "list", anyone=True),
+    route("GET", "/regions/availability", list_availability, "list", anyone=True),
     route("GET", "/regions/vpc-availability", list_vpc_availability, "list"),
     route("GET", "/regions/{id}", get_region, anyone=True),
+    route("GET", "/regions/{id}/availability", get_availability, anyone=True),
     route("GET", "/regions/{id}/vpc-availability", get_vpc_availability),
     route("GET", "/linode/types", list_types, "list", anyone=True),
     route("GET", "/linode/types/{id}", get_type, anyone=True),
-    route("GET", "/images", list_images, "images"),
-    route("GET", "/images/{id:path}", get_image),
-    route("GET", "/profile", get_profile),
+    route("GET", "/linode/kernels", list_kernels, "list", anyone=True),
+    route("GET", "/linode/kernels/{id:path}", get_kernel, anyone=True),
 ]

@@ -6,9 +6,9 @@ from __future__ import annotations
 import hmac
 import json
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -22,6 +22,14 @@ from lab.store import R
 if TYPE_CHECKING:
     from lab.api.app import Lab
 
+
+class Part(Protocol):
+    """What has an id, and belongs to a record."""
+
+    id: int
+
+
+P = TypeVar("P", bound=Part)
 MAX_BODY = 1 << 20
 LOCAL_NAMES = {"127.0.0.1", "localhost"}
 
@@ -54,6 +62,10 @@ class Problems:
     def add(self, name: str, reason: str) -> None:
         self._found.append((name, reason))
 
+    def include(self, others: Problems, name: str) -> None:
+        """Add what was found in the part of the request that is called ``name``."""
+        self._found += [(f"{name}.{field}" if field else name, reason) for field, reason in others._found]
+
     def check(self) -> None:
         """Raise ApiError 400 if there is anything."""
         if self._found:
@@ -74,6 +86,18 @@ class Call:
         if found is None:
             raise not_found()
         return found
+
+    def part(self, parts: Sequence[P], name: str) -> P:
+        """Return the part of a record, such as a disk of a Linode, that the path names. Raises ApiError 404."""
+        for part in parts:
+            if part.id == self.request.path_params[name]:
+                return part
+        raise not_found()
+
+    def without_hosts(self, what: str) -> None:
+        """Refuse what the lab's hosts cannot do, where there are hosts. Raises ApiError 400."""
+        if self.lab.settings.hosts:
+            raise ApiError(400, (None, f"{what} not available in this region"))
 
 
 Handler = Callable[[Call], Awaitable[Any]]
@@ -146,6 +170,18 @@ class LocalOnly:
         await self._app(scope, receive, send)
 
 
+class LastSlash:
+    """Let a path that ends with a slash mean the same without, as Linode does."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] != "/":
+            scope = {**scope, "path": scope["path"].rstrip("/")}
+        await self._app(scope, receive, send)
+
+
 def fields(body: Json, problems: Problems, types: Mapping[str, type]) -> Json:
     """Return the named fields that the body has and that are not null; note those of a wrong type."""
     words = {str: "a string", int: "an integer", bool: "a boolean", list: "an array", dict: "an object"}
@@ -159,3 +195,12 @@ def fields(body: Json, problems: Problems, types: Mapping[str, type]) -> Json:
         else:
             problems.add(name, f"Must be {words[kind]}")
     return found
+
+
+def overlay(base: Json, change: Json) -> Json:
+    """Return ``base`` with the values of ``change``; objects are merged, anything else takes the other's place."""
+    merged = dict(base)
+    for name, value in change.items():
+        before = merged.get(name)
+        merged[name] = overlay(before, value) if isinstance(before, dict) and isinstance(value, dict) else value
+    return merged

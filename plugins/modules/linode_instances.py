@@ -75,6 +75,13 @@ options:
         description: Whether it is backed up. Backups that there are, are never ended, as that deletes them.
         type: bool
         default: false
+      user_data:
+        description:
+          - What cloud-init is to do on the first boot of a new instance, such as a cloud-config or a script. Plain text
+            of at most 16384 bytes. The image needs the capability C(cloud-init).
+          - Linode never tells it again, so that of an existing instance is neither compared nor changed.
+          - On the instance itself, whatever runs there can ask the metadata service for it.
+        type: str
   state:
     description: V(absent) deletes the instances, with their disks. Of each, only label and tags are looked at.
     type: str
@@ -114,6 +121,9 @@ EXAMPLES = r"""
         vpc: demo
         vpc_address: 10.0.2.11
         firewall: demo-app_server
+        user_data: |
+          #cloud-config
+          packages: [tcpdump]
 
 - name: One of them is not needed any more
   c50k.stack.linode_instances:
@@ -177,6 +187,7 @@ instances:
       ipv6: 2001:db8::10/128
 """
 
+import base64
 import ipaddress
 import re
 import threading
@@ -208,6 +219,7 @@ LABEL = re.compile(r"(?!.*(--|__|\.\.))[A-Za-z0-9][A-Za-z0-9_.-]{1,62}[A-Za-z0-9
 TAG = re.compile(r"[A-Za-z0-9_.:/-]{3,50}")
 FIXED = ("region", "type", "image")
 CHANGES = ("created", "tagged", "booted", "protected", "backed_up", "deleted")
+MAX_USER_DATA = 16384
 RETURNED = ("id", "label", "status", "region", "type", "image", "tags", "ipv4", "ipv6")
 
 
@@ -259,6 +271,11 @@ def check(instances: list[Row], state: str) -> list[str]:
         for name in (*FIXED, "authorized_keys"):
             if not want[name]:
                 wrong.append(f"{option}.{name} of {label} is not set, and is needed to make the instance.")
+        size = len((want["user_data"] or "").encode())
+        if size > MAX_USER_DATA:
+            wrong.append(
+                f"{option}.user_data of {label} has {size} bytes: allowed are {MAX_USER_DATA}. Have it fetch the rest."
+            )
         if want["vpc_address"]:
             try:
                 address = (want["vpc"], str(ipaddress.IPv4Address(want["vpc_address"])))
@@ -404,6 +421,7 @@ def request_body(want: Row, subnet: Row | None, account: Account) -> Row:
     if subnet:
         address = {"address": want["vpc_address"] or "auto", "primary": True}
         interfaces.append({"vpc": {"subnet_id": subnet["id"], "ipv4": {"addresses": [address]}}, **firewall})
+    user_data = base64.b64encode((want["user_data"] or "").encode()).decode()
     return {
         **({"placement_group": {"id": group}} if group else {}),
         **({"backups_enabled": True} if want["backups"] else {}),
@@ -412,6 +430,7 @@ def request_body(want: Row, subnet: Row | None, account: Account) -> Row:
         "booted": True,
         "interface_generation": "linode",
         "interfaces": interfaces,
+        **({"metadata": {"user_data": user_data}} if user_data else {}),
     }
 
 
@@ -666,6 +685,7 @@ def main() -> None:
                     "firewall": {"type": "str"},
                     "placement_group": {"type": "str"},
                     "backups": {"type": "bool", "default": False},
+                    "user_data": {"type": "str", "no_log": True},
                 },
             },
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},

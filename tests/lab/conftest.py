@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from lab_server import Rig, Server
 
+from lab.balancers import Balancers
 from lab.settings import Settings
 
 
@@ -22,8 +23,10 @@ def serve(settings: Settings) -> Iterator[Callable[..., Server]]:
     """Start servers; whatever still runs at the end is stopped."""
     servers: list[Server] = []
 
-    def start(with_settings: Settings = settings, hosts: Rig | None = None) -> Server:
-        servers.append(Server(with_settings, hosts))
+    def start(
+        with_settings: Settings = settings, hosts: Rig | None = None, balancers: Balancers | None = None
+    ) -> Server:
+        servers.append(Server(with_settings, hosts, balancers))
         return servers[-1]
 
     yield start

@@ -7,15 +7,17 @@ import asyncio
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import httpx
 import uvicorn
 
 from lab.api import Lab, create_app
+from lab.balancers import Balancers
 from lab.hosts import Host, HostError, NoHosts
 from lab.settings import Settings
+from lab.shell import CommandError
 from lab.store import Store
 
 TOKEN = "t" * 64
@@ -31,6 +33,8 @@ class Rig(NoHosts):
         self.hosts: dict[int, Host] = {}
         self.held: set[str] = set()
         self.failing: set[str] = set()
+        self.rules: dict[str, str] = {}
+        self.rules_at_start: dict[int, dict[str, str]] = {}
 
     async def _asked(self, call: str, host: Host) -> None:
         self.calls.append((call, host.id))
@@ -43,7 +47,13 @@ class Rig(NoHosts):
     async def create(self, host: Host) -> None:
         await self._asked("create", host)
 
+    async def filter(self, rules: Mapping[str, str]) -> None:
+        if "filter" in self.failing:
+            raise CommandError("nft: no rules today")
+        self.rules = dict(rules)
+
     async def start(self, host: Host) -> None:
+        self.rules_at_start[host.id] = self.rules
         await self._asked("start", host)
         await super().start(host)
 
@@ -65,8 +75,9 @@ class Rig(NoHosts):
 class Server:
     """The API in a thread of its own, with its state in ``settings.state``."""
 
-    def __init__(self, settings: Settings, hosts: Rig | None = None) -> None:
+    def __init__(self, settings: Settings, hosts: Any = None, balancers: Balancers | None = None) -> None:
         self.hosts = hosts or Rig()
+        self._balancers = balancers
         self.lab: Lab
         self._settings = settings
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -81,7 +92,7 @@ class Server:
 
     async def _serve(self) -> None:
         store = Store(self._settings.database, self._settings.hosts)
-        self.lab = Lab(self._settings, store, self.hosts, TOKEN)
+        self.lab = Lab(self._settings, store, self.hosts, TOKEN, self._balancers)
         config = uvicorn.Config(create_app(self.lab), lifespan="on", log_level="error", timeout_graceful_shutdown=1)
         self._server = uvicorn.Server(config)
         await self._server.serve([self._listener])

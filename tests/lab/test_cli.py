@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from lab_server import wait_for
 
+from lab.__main__ import balancer_words
 from lab.server import bound
 from lab.settings import Settings
 
@@ -73,6 +74,14 @@ def test_from_start_to_nothing(lab: Command) -> None:
     code, table = lab("status")
     assert code == 0 and f"pid {pid}, 1 instances" in table
     assert "demo   running  g6-nanode-1  198.51.100.2  -    blue" in table
+    rules = {"inbound_policy": "DROP", "outbound_policy": "ACCEPT"}
+    lab.request("/networking/firewalls", {"label": "web", "rules": rules})
+    code, table = lab("status")
+    assert "firewall web, enabled, on 0\n  inbound: drop all\n  outbound: accept all\n" in table
+
+    node = {"label": "app", "address": "192.168.128.5:80"}
+    lab.request("/nodebalancers", {"region": "us-ord", "label": "front", "configs": [{"nodes": [node]}]})
+    assert "nodebalancer: front 198.51.100.3 common; 80 http roundrobin: 0 up, 0 down of 1\n" in lab("status")[1]
 
     os.kill(pid, signal.SIGTERM)
     wait_for(lambda: not (lab.state / "api.pid").exists())
@@ -86,6 +95,13 @@ def test_from_start_to_nothing(lab: Command) -> None:
     assert lab("stop") == (0, "The lab is gone: hosts, network and state.\n")
     assert not lab.state.exists()
     assert lab("status")[0] == 3
+
+
+def test_a_nodebalancer_that_holds_less_than_its_type_says_so() -> None:
+    front = {"label": "front", "ipv4": "198.51.100.3", "type": "premium", "configs": []}
+    assert balancer_words({**front, "connections": 100_000}) == "front 198.51.100.3 premium"
+    less = balancer_words({**front, "connections": 9_899})
+    assert less.endswith("; holds 9899 connections, not 100000: this machine's file limit")
 
 
 def test_a_port_of_a_stranger_is_refused(lab: Command) -> None:

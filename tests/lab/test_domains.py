@@ -79,3 +79,16 @@ def test_every_type_of_record(api: Server) -> None:
         assert api.get(f"{path}/records/{made['id']}") == made
     other = api.post("/domains", domain="example.net", type="master", soa_email="a@example.net")["id"]
     assert api.http.get(f"/domains/{other}/records/{made['id']}").status_code == 404
+
+
+def test_a_clone_and_a_zone_file(api: Server) -> None:
+    path = domain(api)
+    api.post(f"{path}/records", type="A", name="www", target="192.0.2.1")
+    api.post(f"{path}/records", type="SRV", target="sip.example.net", service="_sip", priority=10, weight=5, port=5060)
+    copy = api.post(f"{path}/clone", domain="example.net")
+    assert (copy["domain"], copy["soa_email"]) == ("example.net", "admin@example.org")
+    assert len(api.get(f"/domains/{copy['id']}/records")["data"]) == 2
+    assert api.refusals("POST", f"{path}/clone", domain="example.net") == {"domain": "Domain already exists"}
+    lines = api.get(f"/domains/{copy['id']}/zone-file")["zone_file"]
+    assert lines[0].startswith("; example.net") and "@ NS ns1.linode.com." in lines
+    assert lines[-2:] == ["www A 192.0.2.1", "_sip._tcp SRV 10 5 5060 sip.example.net"]

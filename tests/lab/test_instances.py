@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from lab_server import KEY, Server
 
+from lab.models import Instance
 from lab.settings import Settings
 
 PATH = "/linode/instances"
@@ -23,6 +25,10 @@ def new(*interfaces: Any) -> dict[str, Any]:
 def vpc(subnet: Any, address: str = "auto", **options: Any) -> dict[str, Any]:
     addresses = [{"address": address, "primary": True, **options}]
     return {"vpc": {"subnet_id": subnet["id"], "ipv4": {"addresses": addresses}}}
+
+
+def user_data(text: str) -> dict[str, Any]:
+    return {"metadata": {"user_data": base64.b64encode(text.encode()).decode()}}
 
 
 def test_a_linode_as_created(api: Server) -> None:
@@ -74,12 +80,22 @@ def test_a_linode_as_created(api: Server) -> None:
         ({"booted": "yes"}, {"booted": "Must be a boolean"}),
         ({"firewall_id": 5}, {"firewall_id": "A Firewall by that ID was not found"}),
         ({"placement_group": {"id": 5}}, {"placement_group": "A Placement Group by that ID was not found"}),
-        ({"metadata": {"user_data": "eA=="}}, {"metadata.user_data": "This image has no cloud-init"}),
+        (
+            {"image": "linode/slackware15.0", "metadata": {"user_data": "eA=="}},
+            {"metadata.user_data": "This image has no cloud-init"},
+        ),
+        ({"metadata": "eA=="}, {"metadata": "Must be an object"}),
+        (user_data("x" * 16_385), {"metadata.user_data": "decoded user_data must not exceed 16384 bytes"}),
+        *(
+            ({"metadata": {"user_data": bad}}, {"metadata.user_data": "user_data must be a base64 encoded string"})
+            for bad in ("#cloud-config", "eA", "eA==\n", "é", 7, ["eA=="])
+        ),
         ({"maintenance_policy": "never"}, {"maintenance_policy": "Must be one of linode/migrate"}),
         ({"interface_generation": "third"}, {"interface_generation": "Must be one of legacy_config, linode"}),
         ({"interfaces": {"public": {}}}, {"interfaces": "Must be an array of objects"}),
         ({"interfaces": [{"public": {}}]}, {"interfaces[0].purpose": "purpose is required"}),
-        ({"interfaces": [{"purpose": "vlan", "label": "x"}]}, {"interfaces[0].purpose": "VLANs are not available"}),
+        ({"interfaces": [{"purpose": "vlan"}]}, {"interfaces[0].label": "label is required"}),
+        ({"interfaces": [{"purpose": "vlan", "label": "a--b"}]}, {"interfaces[0].label": "Must be 1-64 ASCII letters"}),
         ({"interfaces": [{"purpose": "public"}] * 2}, {"interfaces": "A Linode can have one public interface"}),
         ({"interfaces": [{"purpose": "vpc"}]}, {"interfaces[0].subnet_id": "subnet_id is required"}),
         ({"interfaces": [{"purpose": "vpc", "subnet_id": 9}]}, {"interfaces[0].subnet_id": "A Subnet by that ID"}),
@@ -89,15 +105,29 @@ def test_a_linode_as_created(api: Server) -> None:
         ),
         (new({"purpose": "public"}), {"interfaces[0]": "Must have one of public, vpc, vlan"}),
         (new({"public": {}, "vpc": {}}), {"interfaces[0]": "Must have one of public, vpc, vlan"}),
-        (new({"vlan": {"vlan_label": "x"}}), {"interfaces[0].vlan": "VLANs are not available"}),
+        (
+            new({"vlan": {"vlan_label": "x", "ipam_address": "ten"}}),
+            {"interfaces[0].vlan.ipam_address": "Must be an IPv4 address with a prefix"},
+        ),
+        (new(*[{"vlan": {"vlan_label": "x"}}] * 2), {"interfaces": "A Linode can be attached to a VLAN once"}),
         (new({"public": {}, "firewall_id": 4}), {"interfaces[0].firewall_id": "A Firewall by that ID was not found"}),
         (
             new({"public": {"ipv4": {"addresses": [{"address": "198.51.100.9"}]}}}),
-            {"interfaces[0].public.ipv4.addresses[0].address": "Must be auto"},
+            {"interfaces[0].public.ipv4.addresses[0].address": "198.51.100.9 is neither the Linode's nor a free"},
         ),
         (
-            new({"public": {"ipv4": {"addresses": [{}, {}]}}}),
-            {"interfaces[0].public.ipv4": "An interface of the lab has one address"},
+            new({"public": {"ipv4": {"addresses": [7]}}}),
+            {"interfaces[0].public.ipv4.addresses": "Must be an array of objects"},
+        ),
+        (new({"public": {}}) | {"private_ip": True}, {"private_ip": "Linodes with Linode interfaces cannot have"}),
+        ({"image": None, "interfaces": [{"purpose": "public"}]}, {"interfaces": "Without an image"}),
+        ({"kernel": "linode/2.4"}, {"kernel": "A Kernel by that ID was not found"}),
+        ({"boot_size": 99999}, {"boot_size": "Must be 8192-25600"}),
+        ({"ipv4": ["198.51.100.9"]}, {"ipv4": "198.51.100.9 is neither the Linode's nor a free reserved"}),
+        ({"disk_encryption": "some"}, {"disk_encryption": "Must be one of enabled, disabled"}),
+        (
+            {"type": "g7-premium-2", "region": "us-east"},
+            {"type": "This plan is not currently available in the selected region"},
         ),
     ],
 )
@@ -174,9 +204,9 @@ def test_new_interfaces(api: Server) -> None:
     for linode in (both, private, plain):
         api.settled(linode["id"], "running")
     hosts = [api.hosts.hosts[linode["id"]] for linode in (both, private, plain)]
-    assert [host.public_ipv4 for host in hosts] == [*both["ipv4"], None, *plain["ipv4"]]
+    assert [host.public_ipv4 for host in hosts] == [*both["ipv4"], None, None]
     assert [[item.address for item in host.vpc] for host in hosts] == [["10.0.0.20"], ["10.0.0.2"], []]
-    assert (private["ipv4"], private["ipv6"], len(plain["ipv4"])) == ([], None, 1)
+    assert (private["ipv4"], private["ipv6"], len(plain["ipv4"])) == ([], None, 1)  # of no interface, but assigned
     rows = api.get(f"/vpcs/{subnet['vpc_id']}/ips")["data"]
     assert [(row["linode_id"], row["config_id"]) for row in rows] == [(both["id"], None), (private["id"], None)]
 
@@ -253,6 +283,28 @@ def test_ips_by_kind(api: Server) -> None:
     assert f"{ips['ipv6']['slaac']['address']}/128" == linode["ipv6"]
 
 
+def test_user_data_goes_to_the_host_alone(api: Server, settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG")
+    asked = user_data("#cloud-config\n" + "# hunter2\n" * 1637)  # 16384 bytes
+    secret = asked["metadata"]["user_data"]
+    linode = api.linode(**asked)
+    assert linode["has_user_data"] is True
+    settled = api.settled(linode["id"], "running")
+    assert settled["has_user_data"] is True
+    assert api.hosts.hosts[linode["id"]].cloud_init is True
+    shown = [linode, settled, *(api.get(path) for path in (PATH, "/account/events", f"{api.address}/lab/state"))]
+    for text in (str(shown), repr(api.lab.store.all(Instance)), str(api.hosts.hosts), caplog.text):
+        assert "hunter2" not in text and secret[20:60] not in text
+    assert any(secret[20:60].encode() in path.read_bytes() for path in settings.state.iterdir())
+
+
+@pytest.mark.parametrize("body", [{}, {"metadata": {}}, {"metadata": None}, {"metadata": {"user_data": None}}])
+def test_without_user_data_there_is_no_cloud_init(api: Server, body: Any) -> None:
+    linode = api.linode(**body)
+    assert api.settled(linode["id"], "running")["has_user_data"] is False
+    assert api.hosts.hosts[linode["id"]].cloud_init is False
+
+
 def test_images_are_those_the_hosts_have(serve: Callable[..., Server], settings: Settings) -> None:
     api = serve(replace(settings, hosts=True))
     assert {row["id"]: row["label"] for row in api.get("/images")["data"]} == {
@@ -260,3 +312,4 @@ def test_images_are_those_the_hosts_have(serve: Callable[..., Server], settings:
     }
     assert api.refusals("POST", PATH, **{**WISH, "image": "linode/debian12"}) == {"image": "image is not valid"}
     assert api.get("/images/private/1")["is_public"] is False
+    assert all(row["capabilities"] == ["cloud-init"] for row in api.get("/images")["data"])

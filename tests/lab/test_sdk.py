@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 from lab_server import KEY, TOKEN, Server, wait_for
-from linode_api4 import ApiError, Instance, LinodeClient
+from linode_api4 import ApiError, Instance, LinodeClient, PlacementGroupPolicy, PlacementGroupType
 
 from lab.settings import Limit, Settings
 
@@ -64,6 +64,30 @@ def test_a_fleet_from_vpc_to_nothing(api: Server) -> None:
     assert vpc.subnets[0].delete()
     assert vpc.delete()
     assert len(sdk.linode.instances()) == len(sdk.vpcs()) == 0
+
+
+def test_firewalls_and_placement_groups(api: Server) -> None:
+    sdk = client(api, "v4beta")
+    rule = {"action": "ACCEPT", "protocol": "TCP", "ports": "22", "addresses": {"ipv4": ["192.0.2.0/24"]}}
+    rules = {"inbound": [rule], "inbound_policy": "DROP", "outbound_policy": "ACCEPT"}
+    firewall = sdk.networking.firewall_create("demo", rules)
+    policy, kind = PlacementGroupPolicy.strict, PlacementGroupType.anti_affinity_local
+    group = sdk.placement.group_create("demo", "de-fra-2", kind, policy)
+    options = {"firewall": firewall, "placement_group": group}
+    instances = [sdk.linode.instance_create("g6-nanode-1", "de-fra-2", **options) for _ in range(2)]
+    assert [item.entity.id for item in firewall.devices] == [item.id for item in instances]
+    assert [item.label for item in instances[0].firewalls()] == ["demo"]
+    assert instances[0].apply_firewalls()
+    assert instances[0].host_uuid != instances[1].host_uuid
+    group.invalidate()
+    assert {member.linode_id for member in group.members} == {item.id for item in instances}
+    firewall.update_rules({**rules, "inbound": []})
+    assert (firewall.rules.version, firewall.rule_versions["results"]) == (2, 2)
+    assert firewall.get_rule_version(1)["inbound"] == [rule]
+    with pytest.raises(ApiError, match="cannot be deleted while Linodes are assigned"):
+        group.delete()
+    assert all(item.delete() for item in instances)
+    assert len(firewall.devices) == 0 and firewall.delete() and group.delete()
 
 
 def test_refusals_read_as_linodes(api: Server) -> None:

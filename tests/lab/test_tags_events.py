@@ -48,7 +48,9 @@ def test_bad_tags(shared: Server) -> None:
     assert shared.refusals("POST", "/tags", label="fine", linodes=["five"]) == {
         "linodes": "Must be an array of integers"
     }
-    assert shared.refusals("POST", "/tags", label="fine", volumes=[5]) == {"volumes": "This account has none of them"}
+    assert shared.refusals("POST", "/tags", label="fine", nodebalancers=[5], volumes=[5]) == {
+        **{"nodebalancers": "A NodeBalancer by that ID was not found", "volumes": "A Volume by that ID was not found"}
+    }
     assert labels(shared) == []
 
 
@@ -73,9 +75,9 @@ def test_events_are_ordered_within_a_second(api: Server) -> None:
 
 
 def test_the_oldest_events_give_way(api: Server, monkeypatch: object) -> None:
-    from lab import lifecycle
+    from lab import journal
 
-    monkeypatch.setattr(lifecycle, "KEPT_EVENTS", 20)  # type: ignore[attr-defined]
+    monkeypatch.setattr(journal, "KEPT_EVENTS", 20)  # type: ignore[attr-defined]
     for _ in range(15):
         api.settled(api.linode()["id"], "running")
     rows = api.get("/account/events")["data"]

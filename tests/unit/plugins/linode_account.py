@@ -51,6 +51,7 @@ class Account:
     instances: list[dict[str, Any]] = field(default_factory=list)
     vpcs: list[dict[str, Any]] = field(default_factory=list)
     vpc_ips: list[dict[str, Any]] = field(default_factory=list)
+    user_data: dict[str, str] = field(default_factory=dict)
     regions: dict[str, list[str]] = field(
         default_factory=lambda: {"de-fra-2": ["Linodes", "VPCs"], "us-east": ["Linodes"]}
     )
@@ -157,6 +158,8 @@ class Account:
         instance = self.add_instance(
             body["label"], sorted(body["tags"]), status="provisioning", **{name: body[name] for name in names}
         )
+        if "metadata" in body:
+            self.user_data[body["label"]] = body["metadata"]["user_data"]
         for interface in body["interfaces"][1:]:
             subnet_id = interface["vpc"]["subnet_id"]
             vpc, subnet = next((v, s) for v in self.vpcs for s in v["subnets"] if s["id"] == subnet_id)

@@ -28,7 +28,7 @@ def want(number=1, **values):
 
 def parsed(**values):
     """An instance as the module gets it, with every suboption."""
-    unset = ("owner_tags", "subnet", "firewall", "placement_group")
+    unset = ("owner_tags", "subnet", "firewall", "placement_group", "user_data")
     return {**dict.fromkeys(unset), "backups": False, **want(**values)}
 
 
@@ -100,6 +100,21 @@ def test_a_new_instance_is_never_without_its_firewall_and_group():
     body = request_body(parsed(firewall="demo-app", placement_group="demo-app", backups=True), {"id": 7}, account)
     assert [interface["firewall_id"] for interface in body["interfaces"]] == [3, 3]
     assert (body["placement_group"], body["backups_enabled"]) == ({"id": 4}, True)
+
+
+def test_user_data_is_sent_in_base64_and_shown_nowhere(account, fleet):
+    text = "#cloud-config\nruncmd: [[echo, hünter2]]\n"
+    for none in (None, ""):
+        assert "metadata" not in request_body(parsed(user_data=none), None, LinodeAccount({}))
+    encoded = "I2Nsb3VkLWNvbmZpZwpydW5jbWQ6IFtbZWNobywgaMO8bnRlcjJdXQo="
+    assert request_body(parsed(user_data=text), None, LinodeAccount({}))["metadata"] == {"user_data": encoded}
+    would = fleet(want(user_data=text), _ansible_check_mode=True, _ansible_diff=True)
+    made = fleet(want(user_data=text), _ansible_diff=True)
+    assert account.user_data == {"demo-app_server-1": encoded}
+    for result in (would, made):
+        assert result["created"] == ["demo-app_server-1"]
+        assert "nter2" not in str(result) and encoded not in str(result)
+    assert not fleet(want(user_data="#!/bin/sh\nanother\n"))["changed"], "that of an existing instance stays"
 
 
 def test_check_mode_on_an_empty_account_says_what_would_be_made(empty, fleet):
@@ -260,6 +275,7 @@ def test_what_the_account_cannot_do_is_refused_before_any_write(account, fleet, 
         ({"authorized_keys": []}, "authorized_keys of demo-app_server-1 is not set"),
         ({"vpc_address": "10.0.2"}, "vpc_address of demo-app_server-1 is '10.0.2'"),
         ({"vpc": None}, "but its vpc is not set"),
+        ({"user_data": "ü" * 8193}, "user_data of demo-app_server-1 has 16386 bytes: allowed are 16384"),
     ],
 )
 def test_bad_options_are_named(values, said):
@@ -268,7 +284,7 @@ def test_bad_options_are_named(values, said):
 
 
 def test_good_options_pass_and_doubles_do_not():
-    assert check([parsed(number=1), parsed(number=2)], "present") == []
+    assert check([parsed(number=1), parsed(number=2, user_data="ü" * 8192)], "present") == []
     both = check([parsed(), parsed()], "present")
     assert len(both) == 2 and all("there twice" in wrong for wrong in both)
     assert check([{**dict.fromkeys(parsed()), "label": "demo-1", "tags": ["demo"]}], "absent") == []

@@ -11,6 +11,7 @@ from playbook import Account, play
 FLEET = {
     "fleet_name": "doomed",
     "fleet_region": "de-fra-2",
+    "fleet_admin_cidrs": ["198.51.100.254/32"],
     "fleet_tiers": {"app_server": {"count": 1, "max": 2, "type": "g6-nanode-1"}},
 }
 

@@ -12,6 +12,7 @@ TYPE = "g6-dedicated-4"
 FLEET = {
     "fleet_name": "planned",
     "fleet_region": "de-fra-2",
+    "fleet_admin_cidrs": ["198.51.100.254/32"],
     "fleet_tiers": {
         "load_balancer": {"count": 1, "max": 2, "type": TYPE},
         "app_server": {"count": 2, "max": 4, "type": TYPE},

@@ -38,12 +38,17 @@ def eventually(check: Callable[[], Any], seconds: float = 30, what: str = "it") 
     raise AssertionError(f"{what} did not happen within {seconds} s: {last!r}")
 
 
-def play(playbook: str, inventory: Path = INVENTORY, **variables: Any) -> subprocess.CompletedProcess[str]:
-    """Run one of the collection's playbooks on the scenario's fleet, with extra variables."""
+def command(playbook: str, inventory: Path = INVENTORY, **variables: Any) -> list[str]:
+    """Return the words that run one of the collection's playbooks on the scenario's fleet, with extra variables."""
     inventories = (inventory, PROJECT / "molecule/shared/inventory")
-    command = ["ansible-playbook", *(f"--inventory={path}" for path in inventories)]
-    command += [str(PROJECT / f"playbooks/{playbook}.yml"), "--extra-vars", json.dumps(variables)]
-    return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    words = ["ansible-playbook", *(f"--inventory={path}" for path in inventories)]
+    return [*words, str(PROJECT / f"playbooks/{playbook}.yml"), "--extra-vars", json.dumps(variables)]
+
+
+def play(playbook: str, inventory: Path = INVENTORY, **variables: Any) -> subprocess.CompletedProcess[str]:
+    """Run one of the collection's playbooks to its end."""
+    words = command(playbook, inventory, **variables)
+    return subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
 
 
 def account(method: str, path: str, **body: Any) -> dict[str, Any]:

@@ -34,6 +34,7 @@ class Account:
         self._api = httpx.Client(base_url=f"{server.address}/v4", headers=headers, timeout=30)
         self._hosts: dict[str, int] = {}
         self._vpcs: dict[str, int] = {}
+        self._others: list[str] = []
 
     def __enter__(self) -> Account:
         return self
@@ -41,6 +42,8 @@ class Account:
     def __exit__(self, *_: object) -> None:
         for label in list(self._hosts):
             self.delete(label)
+        for path in reversed(self._others):
+            self._api.delete(path)
         for number in self._vpcs.values():
             self._api.delete(f"/vpcs/{number}")
         self._api.close()
@@ -49,6 +52,12 @@ class Account:
         answer = self._api.post(path, json=body)
         assert answer.status_code == 200, answer.text
         made: dict[str, Any] = answer.json()
+        return made
+
+    def add(self, path: str, **body: Any) -> int:
+        """Make anything but an instance or a VPC, and return its id."""
+        made: int = self._make(path, **body)["id"]
+        self._others.append(f"{path}/{made}")
         return made
 
     def vpc(self, label: str) -> int:
@@ -69,12 +78,13 @@ class Account:
     def delete(self, label: str) -> None:
         self._api.delete(f"/linode/instances/{self._hosts.pop(label)}")
 
-    def _list(self, path: str) -> set[str]:
-        return {row["label"] for row in self._api.get(path, params={"page_size": 500}).json()["data"]}
+    def names(self, path: str, key: str = "label") -> set[str]:
+        """Return what a list of the account has."""
+        return {row[key] for row in self._api.get(path, params={"page_size": 500}).json()["data"]}
 
     def labels(self) -> set[str]:
-        """Return the labels of those made here that are still there."""
-        return self._list("/linode/instances") & set(self._hosts)
+        """Return the labels of the instances made here that are still there."""
+        return self.names("/linode/instances") & set(self._hosts)
 
     def vpcs(self) -> set[str]:
-        return self._list("/vpcs") & set(self._vpcs)
+        return self.names("/vpcs") & set(self._vpcs)

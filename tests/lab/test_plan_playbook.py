@@ -36,6 +36,18 @@ def test_an_account_with_half_a_fleet_and_a_stranger(shared: Server, tmp_path: P
     assert "in its VPC planned: stranger." in run.stdout
 
 
+def test_what_is_free_of_charge_and_the_front_door_are_named(shared: Server, tmp_path: Path) -> None:
+    front = {"fleet_front": "nodebalancer", "fleet_front_type": "common", "target_concurrency": 50000}
+    run = play("plan", tmp_path, shared, **FLEET, **front)
+    assert run.returncode == 0, run.stdout
+    said = " ".join(run.stdout.split())
+    assert "Costs $0 a month now, $226 then." in said
+    assert "Would make: NodeBalancer planned, planned-load_balancer-1" in said
+    for free in ("VPC planned", "firewall planned-front", "firewall planned-app_server", "placement group planned-app"):
+        assert free in said
+    assert "a common NodeBalancer's concurrent connections" in said
+
+
 def test_without_a_cloud_there_is_nothing_to_pay(shared: Server, tmp_path: Path) -> None:
     run = play("plan", tmp_path, shared)
     assert run.returncode == 0, run.stdout

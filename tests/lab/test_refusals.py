@@ -42,7 +42,7 @@ def tiers(**values: object) -> dict[str, Any]:
         ({"fleet_front": "haproxy"}, "fleet_front is 'haproxy': it must be none or nodebalancer"),
         ({"fleet_front_type": "big"}, "fleet_front_type is 'big': it must be common or premium"),
         ({"fleet_dns_domain": "nowhere.example"}, "domain is nowhere.example, which the account does not have"),
-        (tiers(backups="daily"), "fleet_tiers.app_server.backups is daily: it must be true or false"),
+        (tiers(backups="daily"), "fleet_tiers.app_server.backups is 'daily': it must be true or false"),
         (tiers(type="g6-nanode-9"), "type of refused-app_server-1 is g6-nanode-9"),
         ({"fleet_image": "linode/debian99"}, "image of refused-app_server-1 is linode/debian99"),
         ({"fleet_name": "two words"}, "fleet_name is 'two words': it must have"),

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 import yaml
-from conftest import PROJECT, SECRETS, Fleet, account, play, read_fleet
+from conftest import PROJECT, SECRETS, Fleet, account, command, eventually, play, read_fleet
 
 sys.path.insert(0, str(PROJECT / "molecule/shared"))
 from traffic import Traffic
@@ -60,6 +62,26 @@ def test_the_clients_address_survives(fleet: Fleet) -> None:
     """Past the NodeBalancer and the load balancer; nobody else may claim one."""
     seen = httpx.get(fleet.front_door, headers={"X-Forwarded-For": "192.0.2.99"}, timeout=5).json()
     assert seen["client"] == seen["headers"]["x-forwarded-for"] == "198.51.100.254", "this machine"
+
+
+def test_one_operator_at_a_time(fleet: Fleet, tmp_path: Path) -> None:
+    """Another one, whose machine knows nothing of the first, is let in once the first's run is killed."""
+    elsewhere = tmp_path / "secrets"
+    shutil.copytree(SECRETS, elsewhere, ignore=shutil.ignore_patterns("lock"))
+    first = subprocess.Popen(command("site", fleet_tiers=tiers(2)), stdout=subprocess.DEVNULL)
+    try:
+        keeper = fleet.tier("app_server")[0]
+        eventually(lambda: f'"pid": {first.pid}' in keeper.run("cat /run/lock/c50k-fleet").stdout, what="the lock")
+        refused = play("site", fleet_tiers=tiers(2), stack_secrets_dir=str(elsewhere))
+        assert refused.returncode == 2
+        said = " ".join(refused.stdout.split())
+        assert "Another run works on this fleet" in said
+        assert f"(process {first.pid})" in said
+        assert set(changed(refused.stdout).values()) == {0}
+    finally:
+        first.kill()
+        first.wait()
+    eventually(lambda: keeper.run("flock -n /run/lock/c50k-fleet true").succeeded, 45, "the end of the lock")
 
 
 def test_out(fleet: Fleet) -> None:

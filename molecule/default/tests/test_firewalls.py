@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 
 import pytest
@@ -31,7 +32,7 @@ def test_a_tier_reaches_its_neighbours_and_nobody_else(fleet: Fleet, source: str
     if fleet.names(source)[0] == name:
         return
     address = fleet.hostvars[name]["stack_address"]
-    done = fleet.tier(source)[0].run("timeout 2 bash -c '</dev/tcp/%s/%s'", address, PORTS[target])
+    done = fleet.tier(source)[0].run(shlex.join(dial(address, PORTS[target])))
     assert done.rc == (OPEN if (source, target) in ALLOWED else DROPPED), (source, target, done.stderr)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 import struct
 import time
@@ -26,9 +27,7 @@ CHANNEL = "cache:written"  # of items as they are written, in JSON
 FRESH = (0.6, 0.9)
 STAMP = struct.Struct("!d")  # before the answer: until when it is fresh, in seconds of Unix time
 
-# Seconds in which an item just written is read from the primary and not cached. Longer than a request can last
-# (UPSTREAM_TIMEOUT is at most 8), so that no reader of the old row can fill the cache after this.
-SETTLE = 10
+SETTLE = 10  # seconds, at least, in which an item just written is read from the primary and not cached
 FILL = "if redis.call('get', KEYS[1]) ~= '' then return redis.call('set', KEYS[1], ARGV[1], 'EX', ARGV[2]) end"
 
 logger = logging.getLogger(__name__)
@@ -60,6 +59,8 @@ class Cache:
     def __init__(self, settings: Settings) -> None:
         self._redis = connect(settings, settings.cache_max_connections)
         self._ttl = settings.cache_ttl
+        # longer than a request can last, so that no reader of the old row can fill the cache after this
+        self._settle = max(SETTLE, math.ceil(settings.upstream_timeout) + 2)
         self._retry_at = 0.0
         self._wanted: dict[int, asyncio.Future[Cached | None]] = {}
         self._reader: asyncio.Task[None] | None = None
@@ -92,7 +93,7 @@ class Cache:
         """
         self._retry_at = 0.0
         for item_id in shown_by:
-            await self._try(self._redis.set, KEY.format(item_id), b"", ex=SETTLE)
+            await self._try(self._redis.set, KEY.format(item_id), b"", ex=self._settle)
         await self._try(self._redis.publish, CHANNEL, orjson.dumps(item))
 
     async def check(self) -> None:

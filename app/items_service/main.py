@@ -26,6 +26,7 @@ from items_service.handlers import JSON, State
 from items_service.health import Health
 from items_service.hot import HotAnswers
 from items_service.items import Items
+from items_service.metrics import InFlight, metrics
 from items_service.settings import Settings
 from items_service.upstream import Upstream
 
@@ -40,6 +41,7 @@ routes = [
     Route("/health", handlers.alive),
     Route("/livez", handlers.alive),
     Route("/readyz", handlers.ready),
+    Route("/metrics", metrics),
     WebSocketRoute("/ws", handlers.echo),
     Mount("/static", StaticFiles(directory=Path(__file__).parent / "static", html=True)),
 ]
@@ -96,7 +98,7 @@ def create_app(settings: Settings) -> ASGIApp:
                 "cache": cache.check,
             }
             items = Items(database, cache, upstream, hot)
-            async with Health(checks, settings.drain_seconds, changes.release) as health:
+            async with Health(checks, settings.drain_seconds, changes.release) as health, in_flight.reported():
                 yield State(database=database, items=items, changes=changes, health=health)
 
     service = Starlette(
@@ -110,7 +112,8 @@ def create_app(settings: Settings) -> ASGIApp:
         },
         max_body_size=MAX_BODY,
     )
-    return hot.middleware(service)
+    in_flight = InFlight(service)
+    return hot.middleware(in_flight)
 
 
 app = create_app(Settings.from_environment())

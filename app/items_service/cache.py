@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import random
+import struct
 import time
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, NamedTuple
 
+import orjson
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -16,31 +20,49 @@ from items_service.settings import Settings
 
 TIMEOUT = 0.25  # seconds to connect, to be answered, and to wait for a free connection
 COOL_DOWN = 1.0  # seconds without a try after a failure
-KEY = "cache:item:v1:{}"  # a new shape of the answer takes a new version
+KEY = "cache:item:v2:{}"  # a new shape of the value takes a new version
+CHANNEL = "cache:written"  # of items as they are written, in JSON
+# The share of CACHE_TTL after which an answer is put together anew while it is given still; random, so that answers
+# made together do not grow old together.
+FRESH = (0.6, 0.9)
+STAMP = struct.Struct("!d")  # before the answer: until when it is fresh, in seconds of Unix time
 
-# Seconds in which an item just written is read from the primary and not cached. Longer than a request can last
-# (UPSTREAM_TIMEOUT is at most 8), so that no reader of the old row can fill the cache after this.
-SETTLE = 10
-JUST_WRITTEN = b""
+SETTLE = 10  # seconds, at least, in which an item just written is read from the primary and not cached
+FILL = "if redis.call('get', KEYS[1]) ~= '' then return redis.call('set', KEYS[1], ARGV[1], 'EX', ARGV[2]) end"
 
 logger = logging.getLogger(__name__)
 
 
+class Cached(NamedTuple):
+    body: bytes
+    is_old: bool  # it is to be put together anew, before it is gone
+
+
+JUST_WRITTEN = Cached(b"", is_old=False)  # an empty value
+
+
+def connect(settings: Settings, connections: int) -> Redis:
+    """A client over at most so many connections, each with short limits."""
+    pool = BlockingConnectionPool.from_url(
+        settings.cache_url,
+        password=settings.cache_password,
+        max_connections=connections,
+        timeout=TIMEOUT,
+        socket_timeout=TIMEOUT,
+        socket_connect_timeout=TIMEOUT,
+        retry=Retry(NoBackoff(), 1),
+    )
+    return Redis.from_pool(pool)
+
+
 class Cache:
     def __init__(self, settings: Settings) -> None:
-        pool = BlockingConnectionPool.from_url(
-            settings.cache_url,
-            password=settings.cache_password,
-            max_connections=settings.cache_max_connections,
-            timeout=TIMEOUT,
-            socket_timeout=TIMEOUT,
-            socket_connect_timeout=TIMEOUT,
-            retry=Retry(NoBackoff(), 1),
-        )
-        self._redis = Redis.from_pool(pool)
+        self._redis = connect(settings, settings.cache_max_connections)
         self._ttl = settings.cache_ttl
+        # longer than a request can last, so that no reader of the old row can fill the cache after this
+        self._settle = max(SETTLE, math.ceil(settings.upstream_timeout) + 2)
         self._retry_at = 0.0
-        self._wanted: dict[int, asyncio.Future[bytes | None]] = {}
+        self._wanted: dict[int, asyncio.Future[Cached | None]] = {}
         self._reader: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Cache:
@@ -49,7 +71,7 @@ class Cache:
     async def __aexit__(self, *_: object) -> None:
         await self._redis.aclose()
 
-    async def get(self, item_id: int) -> bytes | None:
+    async def get(self, item_id: int) -> Cached | None:
         """The answer, JUST_WRITTEN, or None if there is none or the cache is lost."""
         if item_id not in self._wanted:
             self._wanted[item_id] = asyncio.get_running_loop().create_future()
@@ -59,14 +81,20 @@ class Cache:
         return await asyncio.shield(future)
 
     async def fill(self, item_id: int, answer: bytes) -> None:
-        """Keep an answer, unless the item has been written since it was read."""
-        await self._try(self._redis.set, KEY.format(item_id), answer, ex=self._ttl, nx=True)
+        """Keep an answer, in the place of an old one, unless the item has been written since it was read."""
+        fresh_until = time.time() + self._ttl * random.uniform(*FRESH)
+        value = STAMP.pack(fresh_until) + answer
+        await self._try(self._redis.eval, FILL, 1, KEY.format(item_id), value, self._ttl)
 
-    async def invalidate(self, *item_ids: int) -> None:
-        """Forget the answers. With the cache lost, they live on until their time is over (CACHE_TTL)."""
+    async def written(self, item: dict[str, Any], shown_by: Iterable[int]) -> None:
+        """Forget the answers that show the item, and tell every worker of every host of it.
+
+        With the cache lost, the answers live on until their time is over (CACHE_TTL).
+        """
         self._retry_at = 0.0
-        for item_id in item_ids:
-            await self._try(self._redis.set, KEY.format(item_id), JUST_WRITTEN, ex=SETTLE)
+        for item_id in shown_by:
+            await self._try(self._redis.set, KEY.format(item_id), b"", ex=self._settle)
+        await self._try(self._redis.publish, CHANNEL, orjson.dumps(item))
 
     async def check(self) -> None:
         """Raise an error of Redis or the system unless the cache answers."""
@@ -77,8 +105,9 @@ class Cache:
         while self._wanted:
             wanted, self._wanted = self._wanted, {}
             answers = await self._try(self._redis.mget, [KEY.format(item_id) for item_id in wanted])
-            for future, answer in zip(wanted.values(), answers or [None] * len(wanted), strict=True):
-                future.set_result(answer)
+            now = time.time()
+            for future, value in zip(wanted.values(), answers or [None] * len(wanted), strict=True):
+                future.set_result(None if value is None else _cached(value, now))
         self._reader = None
 
     async def _try(self, command: Callable[..., Awaitable[Any]], *arguments: Any, **options: Any) -> Any:
@@ -91,3 +120,10 @@ class Cache:
             logger.warning("no cache for %s s: %r", COOL_DOWN, error)
             self._retry_at = time.monotonic() + COOL_DOWN
             return None
+
+
+def _cached(value: bytes, now: float) -> Cached:
+    if not value:
+        return JUST_WRITTEN
+    (fresh_until,) = STAMP.unpack_from(value)
+    return Cached(value[STAMP.size :], is_old=now > fresh_until)

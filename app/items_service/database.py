@@ -39,6 +39,7 @@ items = sa.Table(
     sa.Column("description", sa.Text, nullable=False),
     sa.Column("price_cents", sa.Integer, nullable=False),
     sa.Column("created_at", sa.TIMESTAMP(timezone=True), server_default=sa.func.now(), nullable=False),
+    sa.Column("version", sa.Integer, server_default=sa.text("1"), nullable=False),
 )
 
 COLUMNS = tuple(str(column.name) for column in items.columns)  # plain strings: orjson takes no others as keys
@@ -80,7 +81,9 @@ class Database:
             return _item((await connection.execute(query)).one())
 
     async def update(self, item_id: int, values: Item) -> Item | None:
-        query = sa.update(items).where(items.c.id == item_id).values(values).returning(items)
+        query = (
+            sa.update(items).where(items.c.id == item_id).values(**values, version=items.c.version + 1).returning(items)
+        )
         async with _connection(self._write) as connection:
             row = (await connection.execute(query)).one_or_none()
         return None if row is None else _item(row)

@@ -12,21 +12,23 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.websockets import WebSocket
 
-from items_service.cache import JUST_WRITTEN, SETTLE, Cache
+from items_service.cache import SETTLE
+from items_service.changes import Changes
 from items_service.database import Database, Item, Role
 from items_service.health import Health
-from items_service.upstream import Upstream
+from items_service.hot import WROTE
+from items_service.items import Items, NoItem
 
 LARGEST_ID = 2**63 - 2  # its related item still is a bigint
-WROTE = "wrote"  # the cookie of a client that has just written: it reads from the primary
+LONGEST_POLL = 300  # seconds
 
 
 class State(TypedDict):
     """What the lifespan gives to every request."""
 
     database: Database
-    cache: Cache
-    upstream: Upstream
+    items: Items
+    changes: Changes
     health: Health
 
 
@@ -40,8 +42,8 @@ class JSON(Response):
 async def create_item(request: Request[State]) -> Response:
     item = await request.state["database"].insert(await _item_values(request))
     # the item before it has a related item now
-    await request.state["cache"].invalidate(item["id"] - 1)
-    return _written(request, item, 201)
+    await request.state["items"].written(item, item["id"] - 1)
+    return _written(item, 201)
 
 
 class ItemEndpoint(HTTPEndpoint):
@@ -50,48 +52,51 @@ class ItemEndpoint(HTTPEndpoint):
 
         `?source=replica|primary` reads past the cache from that database; X-Database says which kind answered.
         """
-        item_id = _item_id(request)
+        item_id = _item_id(request.path_params["id"])
         source = _source(request)
-        cache = request.state["cache"]
-        use_cache = source is None and WROTE not in request.cookies
-        if use_cache:
-            answer = await cache.get(item_id)
-            if answer:
-                return JSON(answer, headers={"X-Cache": "hit"})
-            use_cache = answer != JUST_WRITTEN
-        headers = {"X-Cache": "miss" if use_cache else "bypass"}
-
-        upstream = request.state["upstream"]
-        details = asyncio.gather(upstream.details(item_id), upstream.details(item_id + 1))
+        items = request.state["items"]
+        is_shared = source is None and WROTE not in request.cookies
         try:
-            rows, database = await request.state["database"].read(
-                (item_id, item_id + 1), source or ("replica" if use_cache else "primary")
-            )
-            if item_id not in rows:
-                raise HTTPException(404, f"there is no item {item_id}", headers)
-            main, related = await details
-        finally:
-            details.cancel()
-
-        answer = orjson.dumps(
-            {
-                "main_item": rows[item_id] | {"details": main.content},
-                "related_item": rows[item_id + 1] | {"details": related.content} if item_id + 1 in rows else None,
-            }
-        )
-        ok = main.ok and related.ok
-        if use_cache and ok:
-            await cache.fill(item_id, answer)
-        headers |= {"X-Database": database or "", "X-Upstream": "ok" if ok else "error"}
-        return JSON(answer, headers=headers)
+            answer = await (items.shared(item_id) if is_shared else items.fresh(item_id, source or "primary"))
+        except NoItem:
+            raise _no_item(item_id) from None
+        headers = {"X-Cache": answer.cache}
+        if answer.cache != "hit":
+            headers |= {"X-Database": answer.database or "", "X-Upstream": "ok" if answer.ok else "error"}
+        return JSON(answer.body, headers=headers)
 
     async def put(self, request: Request[State]) -> Response:
-        item_id = _item_id(request)
+        item_id = _item_id(request.path_params["id"])
         item = await request.state["database"].update(item_id, await _item_values(request))
         if item is None:
-            raise HTTPException(404, f"there is no item {item_id}")
-        await request.state["cache"].invalidate(item_id, item_id - 1)
-        return _written(request, item, 200)
+            raise _no_item(item_id)
+        await request.state["items"].written(item, item_id, item_id - 1)
+        return _written(item, 200)
+
+
+async def changes(request: Request[State]) -> Response:
+    """The item as it is next written, on whichever host; 204 if it is not within `timeout` seconds.
+
+    `?after=VERSION` answers at once where the item is newer already, so that nothing is missed between two polls.
+    """
+    item_id = _item_id(request.path_params["id"])
+    timeout = _whole(request, "timeout", 30, 1, LONGEST_POLL)
+    after = _whole(request, "after", 0, 0, 2**31 - 1)
+    news = request.state["changes"].next(item_id, timeout)
+    if after:
+        waiting = asyncio.ensure_future(news)  # from before the read, so that no write falls between the two
+        try:
+            rows, _database = await request.state["database"].read((item_id,), "primary")
+            if item_id not in rows:
+                raise _no_item(item_id)
+            if rows[item_id]["version"] > after:
+                return JSON(rows[item_id])
+            written = await waiting
+        finally:
+            waiting.cancel()
+    else:
+        written = await news
+    return Response(status_code=204) if written is None else JSON(written)
 
 
 async def alive(request: Request[State]) -> Response:
@@ -116,16 +121,26 @@ async def echo(websocket: WebSocket) -> None:
             await websocket.send_bytes(message["bytes"])
 
 
-def _written(request: Request[State], item: Item, status: int) -> Response:
+def _written(item: Item, status: int) -> Response:
     response = JSON(item, status, headers={"Location": f"/items/{item['id']}"})
     response.set_cookie(WROTE, "1", max_age=SETTLE, httponly=True, samesite="lax")
     return response
 
 
-def _item_id(request: Request[State]) -> int:
-    text = request.path_params["id"]
+def _no_item(item_id: int) -> HTTPException:
+    return HTTPException(404, f"there is no item {item_id}")
+
+
+def _item_id(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) <= 19 and 1 <= int(text) <= LARGEST_ID):
         raise HTTPException(400, f"the item id must be a whole number from 1 to {LARGEST_ID}")
+    return int(text)
+
+
+def _whole(request: Request[State], name: str, default: int, low: int, high: int) -> int:
+    text = request.query_params.get(name, str(default))
+    if not (text.isascii() and text.isdecimal() and len(text) <= 10 and low <= int(text) <= high):
+        raise HTTPException(400, f"{name} must be a whole number from {low} to {high}")
     return int(text)
 
 

@@ -24,12 +24,14 @@ class Health:
     A second SIGTERM stops at once.
     """
 
-    def __init__(self, checks: Mapping[str, Check], drain_seconds: float) -> None:
+    def __init__(self, checks: Mapping[str, Check], drain_seconds: float, on_stop: Callable[[], None]) -> None:
+        """`on_stop` is called when the drain is over, and ends what would wait longer."""
         self.started = False
         self.draining = False
         self.lost: list[str] = []
         self._checks = checks
         self._drain_seconds = drain_seconds
+        self._on_stop = on_stop
 
     async def __aenter__(self) -> Health:
         self._task = asyncio.create_task(self._watch())
@@ -73,7 +75,11 @@ class Health:
     def _drain(self) -> None:
         self.draining = True
         self._release_signal()
-        asyncio.get_running_loop().call_later(self._drain_seconds, signal.raise_signal, signal.SIGTERM)
+        asyncio.get_running_loop().call_later(self._drain_seconds, self._stop)
+
+    def _stop(self) -> None:
+        self._on_stop()
+        signal.raise_signal(signal.SIGTERM)
 
     def _release_signal(self) -> None:
         asyncio.get_running_loop().remove_signal_handler(signal.SIGTERM)

@@ -20,9 +20,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from items_service import handlers
 from items_service.cache import Cache
+from items_service.changes import Changes
 from items_service.database import Database, DatabaseUnavailable
 from items_service.handlers import JSON, State
 from items_service.health import Health
+from items_service.hot import HotAnswers
+from items_service.items import Items
+from items_service.metrics import InFlight, metrics
 from items_service.settings import Settings
 from items_service.upstream import Upstream
 
@@ -33,9 +37,11 @@ routes = [
     Route("/", handlers.index),
     Route("/items", handlers.create_item, methods=["POST"]),
     Route("/items/{id}", handlers.ItemEndpoint),
+    Route("/items/{id}/changes", handlers.changes),
     Route("/health", handlers.alive),
     Route("/livez", handlers.alive),
     Route("/readyz", handlers.ready),
+    Route("/metrics", metrics),
     WebSocketRoute("/ws", handlers.echo),
     Mount("/static", StaticFiles(directory=Path(__file__).parent / "static", html=True)),
 ]
@@ -74,24 +80,31 @@ async def server_error(request: Request, error: Exception) -> Response:
     return JSON({"error": "Internal server error"}, 500)
 
 
-def create_app(settings: Settings) -> Starlette:
+def create_app(settings: Settings) -> ASGIApp:
+    headers = {"X-Served-By": socket.gethostname(), "X-Release": settings.release_id}
+    hot = HotAnswers(headers)
+
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[State]:
-        async with Database(settings) as database, Cache(settings) as cache, Upstream(settings) as upstream:
+        async with (
+            Database(settings) as database,
+            Cache(settings) as cache,
+            Upstream(settings) as upstream,
+            Changes(settings, on_write=hot.forget, on_loss=hot.clear) as changes,
+        ):
             checks = {
                 "database_write": database.check_write,
                 "database_read": database.check_read,
                 "cache": cache.check,
             }
-            async with Health(checks, settings.drain_seconds) as health:
-                yield State(database=database, cache=cache, upstream=upstream, health=health)
+            items = Items(database, cache, upstream, hot)
+            async with Health(checks, settings.drain_seconds, changes.release) as health, in_flight.reported():
+                yield State(database=database, items=items, changes=changes, health=health)
 
-    return Starlette(
+    service = Starlette(
         routes=routes,
         lifespan=lifespan,
-        middleware=[
-            Middleware(ResponseHeaders, headers={"X-Served-By": socket.gethostname(), "X-Release": settings.release_id})
-        ],
+        middleware=[Middleware(ResponseHeaders, headers=headers)],
         exception_handlers={
             HTTPException: http_error,
             DatabaseUnavailable: database_unavailable,
@@ -99,6 +112,8 @@ def create_app(settings: Settings) -> Starlette:
         },
         max_body_size=MAX_BODY,
     )
+    in_flight = InFlight(service)
+    return hot.middleware(in_flight)
 
 
 app = create_app(Settings.from_environment())

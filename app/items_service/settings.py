@@ -60,7 +60,7 @@ class Settings:
             cache_ttl=int(_number(environ, "CACHE_TTL", 60, 1, 86400)),
             upstream_url=_url(environ, "UPSTREAM_URL", ("http", "https"), UPSTREAM_FORM).rstrip("/"),
             upstream_max_connections=int(_number(environ, "UPSTREAM_MAX_CONNECTIONS", 1000, 1, 60000)),
-            upstream_timeout=_number(environ, "UPSTREAM_TIMEOUT", 5.0, 0.1, 8),
+            upstream_timeout=_number(environ, "UPSTREAM_TIMEOUT", 5.0, 0.1, 120),
             release_id=_text(environ, "RELEASE_ID", "development", r"[\w.+-]{1,128}", "letters, digits and ._+-"),
             drain_seconds=_number(environ, "DRAIN_SECONDS", 2.0, 0, 60),
         )

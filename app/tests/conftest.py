@@ -122,9 +122,10 @@ class External:
         self.latency = 0.0
         self.status = 200
         self.body: bytes | None = None
-        self.in_flight = self.most_in_flight = 0
+        self.calls = self.in_flight = self.most_in_flight = 0
 
     async def post(self, request: Request) -> Response:
+        self.calls += 1
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         await asyncio.sleep(self.latency)

@@ -28,7 +28,7 @@ save ""
 daemonize yes
 pidfile /data/redis.pid
 user default off
-user app on >$PGPASSWORD ~cache:* resetchannels -@all +@read +@write +@connection -@dangerous
+user app on >$PGPASSWORD ~cache:* resetchannels &cache:* -@all +@read +@write +@connection +@pubsub +eval -@dangerous
 EOF
 redis-server /data/redis.conf
 until [ -S $sockets/redis.sock ]; do sleep 0.05; done

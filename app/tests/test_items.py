@@ -24,7 +24,7 @@ def test_first_read_comes_from_the_replica_and_the_second_from_the_cache(client:
     assert content.keys() == {"main_item", "related_item"}
     for key, number in (("main_item", item_id), ("related_item", item_id + 1)):
         item = content[key]
-        assert item.keys() == {"id", "name", "description", "price_cents", "created_at", "details"}
+        assert item.keys() == {"id", "name", "description", "price_cents", "created_at", "version", "details"}
         assert (item["id"], item["name"]) == (number, f"Item {number}")
         assert item["details"]["id"] == (number - 1) % 100 + 1
 
@@ -68,6 +68,75 @@ def test_external_api_that_refuses_or_is_slow(serve: Serve, external: External, 
             answer = client.get(f"/items/{item_id}")
         assert (answer.status_code, answer.headers["X-Cache"], answer.headers["X-Upstream"]) == (200, "miss", "error")
         assert answer.json()["main_item"]["details"] == {"error": "External service unavailable"}
+
+
+def test_equal_requests_share_one_answer(service: Service, external: External, item_id: int) -> None:
+    external.latency = 0.5
+    with ThreadPoolExecutor(8) as executor:
+        answers = list(executor.map(lambda _: httpx.get(f"{service.url}/items/{item_id}"), range(8)))
+    assert {answer.headers["X-Cache"] for answer in answers} == {"miss"}
+    assert len({answer.content for answer in answers}) == 1
+    assert external.calls == 2
+
+
+def test_one_that_leaves_does_not_end_the_answer_of_the_others(
+    service: Service, external: External, item_id: int
+) -> None:
+    external.latency = 0.8
+    with ThreadPoolExecutor(1) as executor:
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.get(f"{service.url}/items/{item_id}", timeout=0.3)
+        other = executor.submit(httpx.get, f"{service.url}/items/{item_id}")
+        assert other.result().headers["X-Cache"] == "miss"
+    assert external.calls == 2
+
+
+def test_an_old_answer_is_given_while_it_is_put_together_anew(serve: Serve, external: External, item_id: int) -> None:
+    with serve(CACHE_TTL="4").client() as client:
+        assert client.get(f"/items/{item_id}").headers["X-Cache"] == "miss"
+        assert external.calls == 2
+        time.sleep(3.7)  # older than nine tenths of its life, and not at its end
+        assert client.get(f"/items/{item_id}").headers["X-Cache"] == "hit"
+        wait_for(lambda: external.calls == 4, "the answer to be put together anew")
+        time.sleep(1.2)  # past the end of the old one, and of what the worker itself keeps
+        assert client.get(f"/items/{item_id}").headers["X-Cache"] == "hit"
+
+
+def test_a_hot_answer_needs_nobody_for_a_second(serve: Serve, services: Services, item_id: int) -> None:
+    service = serve()
+    with service.client() as client, service.client() as writer:
+        first, second = (client.get(f"/items/{item_id}") for _ in range(2))
+        assert [first.headers["X-Cache"], second.headers["X-Cache"]] == ["miss", "hit"]
+        services.shell("kill -STOP $(cat /data/redis.pid)")
+        try:
+            started = time.monotonic()
+            hot = client.get(f"/items/{item_id}")
+            assert hot.headers["X-Cache"] == "hit"
+            assert time.monotonic() - started < 0.2, "less than Redis is waited for"
+        finally:
+            services.shell("kill -CONT $(cat /data/redis.pid)")
+        assert {name: hot.headers[name] for name in second.headers if name != "date"} == {
+            name: value for name, value in second.headers.items() if name != "date"
+        }
+        assert client.get(f"/items/{item_id}?source=primary").headers["X-Cache"] == "bypass"
+        assert writer.put(f"/items/{item_id}", json={"name": "changed"}).is_success
+        assert client.get(f"/items/{item_id}").json()["main_item"]["name"] == "changed"
+
+
+def test_an_external_api_that_is_down_is_not_waited_for(serve: Serve, external: External, item_id: int) -> None:
+    with serve(UPSTREAM_TIMEOUT="0.3").client() as client:
+        external.latency = 1
+        for number in range(10):
+            assert client.get(f"/items/{item_id}?source=replica").headers["X-Upstream"] == "error", number
+        calls = external.calls
+        started = time.monotonic()
+        answer = client.get(f"/items/{item_id}?source=replica").json()
+        assert time.monotonic() - started < 0.25
+        assert answer["main_item"]["details"] == {"error": "External service unavailable"}
+        assert external.calls == calls
+        external.latency = 0
+        path = f"/items/{item_id}?source=replica"
+        wait_for(lambda: client.get(path).headers["X-Upstream"] == "ok", "calls to go through again", 5)
 
 
 def test_unknown_item(client: httpx.Client) -> None:

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import re
 import signal
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import httpx
 import pytest
-from conftest import Serve, Service, wait_for
+from conftest import External, Serve, Service, wait_for
 from websockets.sync.client import connect
 
-GUNICORN = ["gunicorn", "--bind", "127.0.0.1:{port}", "--workers", "1", "--worker-class"]
-GUNICORN += ["uvicorn_worker.UvicornWorker", "--graceful-timeout", "10"]
+GUNICORN = ["gunicorn", "--bind", "127.0.0.1:{port}", "--worker-class", "uvicorn_worker.UvicornWorker"]
+GUNICORN += ["--graceful-timeout", "10"]
 
 
 @pytest.mark.parametrize("path", ["/health", "/livez", "/readyz"])
@@ -52,3 +55,27 @@ def test_drains_before_it_stops(serve: Serve, item_id: int) -> None:
     item = httpx.get(f"{service.url}/items/{item_id}")
     assert (item.status_code, item.headers["Connection"]) == (200, "close")
     assert service.process.wait(10) == 0
+
+
+def test_requests_in_flight_are_counted_over_all_workers(serve: Serve, external: External, tmp_path: Path) -> None:
+    (tmp_path / "gauge_livesum_999999999.db").write_bytes(b"")  # of a worker that is gone
+    service = serve(
+        [*GUNICORN, "--workers", "2"],
+        RUNTIME_DIRECTORY=str(tmp_path),
+    )
+
+    def in_flight() -> float:
+        (value,) = re.findall(r"^http_requests_in_flight (\S+)", service.poller.get("/metrics").text, re.MULTILINE)
+        return float(value)
+
+    external.latency = 2
+    with ThreadPoolExecutor(20) as executor:
+        answers = [executor.submit(httpx.get, f"{service.url}/items/{n}?source=replica") for n in range(1, 21)]
+        wait_for(lambda: in_flight() >= 20, "the requests to be counted", 2)
+        assert all(answer.result().is_success for answer in answers)
+    wait_for(lambda: in_flight() <= 1, "all but this one to have ended")
+
+
+def test_metrics_are_for_the_fleets_own_hosts(client: httpx.Client) -> None:
+    assert client.get("/metrics", headers={"X-Forwarded-For": "192.0.2.1"}).status_code == 404
+    assert "http_requests_in_flight" in client.get("/metrics").text

@@ -47,7 +47,7 @@ def test_defaults() -> None:
         ("UPSTREAM_URL", "ftp://api", "http://"),
         ("UPSTREAM_URL", "http://user:geheim@api", "password"),
         ("UPSTREAM_MAX_CONNECTIONS", "many", "from 1 to 60000"),
-        ("UPSTREAM_TIMEOUT", "9", "from 0.1 to 8"),
+        ("UPSTREAM_TIMEOUT", "121", "from 0.1 to 120"),
         ("RELEASE_ID", "a b", "letters"),
         ("DRAIN_SECONDS", "-1", "from 0 to 60"),
         ("CREDENTIALS_DIRECTORY", "/nonexistent", "database_password"),

@@ -1,0 +1,96 @@
+"""Answers of `GET /items/{id}`, put together once however many ask.
+
+Data: for each item one answer, bytes of JSON. Flow: a worker's memory -> Redis -> the database and the external API.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import NamedTuple
+
+import orjson
+
+from items_service.cache import JUST_WRITTEN, Cache
+from items_service.database import Database, Item, Role
+from items_service.hot import HotAnswers
+from items_service.upstream import Upstream
+
+logger = logging.getLogger(__name__)
+
+
+class NoItem(Exception):
+    """There is no item of this id."""
+
+
+class Answer(NamedTuple):
+    body: bytes
+    cache: str  # hit, miss or bypass
+    database: Role | None = None  # which kind of server truly answered
+    ok: bool = True  # False: some details are an error, and the answer is not kept
+
+
+class Items:
+    def __init__(self, database: Database, cache: Cache, upstream: Upstream, hot: HotAnswers) -> None:
+        self._database = database
+        self._cache = cache
+        self._upstream = upstream
+        self._hot = hot
+        self._misses: dict[int, asyncio.Task[Answer]] = {}
+
+    async def shared(self, item_id: int) -> Answer:
+        """The answer that everybody gets, from the cache where it has it; raises NoItem."""
+        cached = await self._cache.get(item_id)
+        if cached is None:
+            return await asyncio.shield(self._miss(item_id))  # one that leaves does not end it for the others
+        if cached is JUST_WRITTEN:
+            return await self.fresh(item_id, "primary")
+        self._hot.keep(item_id, cached.body)
+        if cached.is_old:
+            self._miss(item_id)
+        return Answer(cached.body, "hit")
+
+    async def fresh(self, item_id: int, source: Role) -> Answer:
+        """The answer past the cache, from that kind of database; raises NoItem."""
+        return await self._compose(item_id, source, "bypass")
+
+    async def written(self, item: Item, *shown_by: int) -> None:
+        """Forget the answers that show the item, by their ids, and tell those who wait for it, on every host."""
+        self._hot.forget(item["id"])
+        await self._cache.written(item, shown_by)
+
+    def _miss(self, item_id: int) -> asyncio.Task[Answer]:
+        """One task for all that miss the same answer while it is put together."""
+        task = self._misses.get(item_id)
+        if task is None:
+            task = self._misses[item_id] = asyncio.create_task(self._fill(item_id))
+            task.add_done_callback(lambda done: self._missed(item_id, done))
+        return task
+
+    def _missed(self, item_id: int, done: asyncio.Task[Answer]) -> None:
+        del self._misses[item_id]
+        if not done.cancelled() and (error := done.exception()):
+            logger.debug("item %s: %r", item_id, error)  # also marks it as seen, where nobody waits any more
+
+    async def _fill(self, item_id: int) -> Answer:
+        answer = await self._compose(item_id, "replica", "miss")
+        if answer.ok:
+            await self._cache.fill(item_id, answer.body)
+        return answer
+
+    async def _compose(self, item_id: int, source: Role, cache: str) -> Answer:
+        details = asyncio.gather(self._upstream.details(item_id), self._upstream.details(item_id + 1))
+        try:
+            rows, database = await self._database.read((item_id, item_id + 1), source)
+            if item_id not in rows:
+                raise NoItem
+            main, related = await details
+        finally:
+            details.cancel()
+        body = orjson.dumps(
+            {
+                "main_item": rows[item_id] | {"details": main.content},
+                "related_item": rows[item_id + 1] | {"details": related.content} if item_id + 1 in rows else None,
+            }
+        )
+        return Answer(body, cache, database, main.ok and related.ok)

@@ -108,7 +108,7 @@ class Lab:
         return self._run("podman", "exec", *(["--detach"] if detached else []), f"c50k-{host}", *argv)
 
     def _run(self, *argv: str) -> str:
-        done = subprocess.run(argv, cwd=PROJECT, env=self._environment, capture_output=True, text=True)
+        done = subprocess.run(argv, cwd=PROJECT, env=self._environment, capture_output=True, text=True, check=False)
         if done.returncode:
             raise SystemExit(f"`{' '.join(argv)}` ended with {done.returncode}: {done.stderr or done.stdout}")
         return done.stdout

@@ -100,9 +100,9 @@ def lock_on_host(login: Sequence[str], owner: str) -> subprocess.Popen[bytes] | 
     remote = subprocess.Popen(
         [*login, command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     )
-    assert remote.stdout is not None
-    answered = select.select([remote.stdout], [], [], SSH_TIMEOUT)[0]
-    said = remote.stdout.readline() if answered else b""
+    answers = remote.stdout
+    answered = answers and select.select([answers], [], [], SSH_TIMEOUT)[0]
+    said = answers.readline() if answers and answered else b""
     if said == HELD:
         return remote
     if not answered:

@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/env python
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Keep N requests in flight at once, and count how each one ends.
 
@@ -102,7 +102,7 @@ class Holder:
         while self.left or self.open:
             now = time.monotonic()
             due = min(self.left, int((now - started) * self.wish.rate) + 1 - self.counts.opened)
-            for _ in range(due):
+            for _turn in range(due):
                 self.start(next(self.numbers), now)
             for descriptor, events in self.poller.poll(STEP, 1024):
                 self.go_on(self.open[descriptor], events)
@@ -219,7 +219,7 @@ def hold(wish: Wish, requests: int, processes: int, until: int) -> dict[str, Any
         held = max(held, now - held_since if held_since else 0.0)
         if now - said >= 1:
             said = now
-            show(f"{now - started:4.0f} s  in flight {total.in_flight:>7,}  sent {total.sent:>7,}  failed {total.failed:,}")
+            show(f"{now - started:4.0f} s  in flight {total.in_flight:,}  sent {total.sent:,}  failed {total.failed:,}")
     for child in children:
         child.join()
     report = {**asdict(total), "failures": dict(total.failures.most_common(10))}

@@ -1,10 +1,16 @@
 # shellcheck shell=bash
 # Source this. `stage TEXT COMMAND…` says what is being done now, and afterwards how long it took.
 stage() {
-  local text=$1 start=$SECONDS status=0
+  local text=$1 start=$SECONDS status
   shift
   printf '\n==> %s\n' "$text"
-  "$@" || status=$?
+  set +e # after || a function would go on past what fails in it
+  (
+    set -e
+    "$@"
+  )
+  status=$?
+  set -e
   if [ "$status" -eq 0 ]; then
     printf '    %s: %s s\n' "$text" "$((SECONDS - start))"
   else

@@ -45,7 +45,7 @@ def test_what_is_free_of_charge_and_the_front_door_are_named(shared: Server, tmp
     assert "Would make: NodeBalancer planned, planned-load_balancer-1" in said
     for free in ("VPC planned", "firewall planned-front", "firewall planned-app_server", "placement group planned-app"):
         assert free in said
-    assert "a common NodeBalancer's concurrent connections" in said
+    assert "What binds: a common NodeBalancer" in said
 
 
 def test_without_a_cloud_there_is_nothing_to_pay(shared: Server, tmp_path: Path) -> None:

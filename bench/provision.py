@@ -47,7 +47,8 @@ def inventory(lab: Lab, instances: int) -> Path:
     """Write an inventory folder for the lab."""
     folder = lab.state / "inventory"
     (folder / "group_vars").mkdir(parents=True)
-    (folder / "linode.yml").write_text(yaml.safe_dump({"plugin": "c50k.stack.linode", "tags": ["bench"]}))
+    plugin = {"plugin": "c50k.stack.linode", "tags": ["bench"], "compose": {"stack_address": "linode_vpc_ipv4"}}
+    (folder / "linode.yml").write_text(yaml.safe_dump(plugin))
     variables = {**FLEET, "fleet_api_url": lab.url, "fleet_tiers": tiers(instances)}
     (folder / "group_vars" / "all.yml").write_text(yaml.safe_dump(variables))
     return folder

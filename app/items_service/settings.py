@@ -59,8 +59,8 @@ class Settings:
             cache_max_connections=int(_number(environ, "CACHE_MAX_CONNECTIONS", 50, 1, 10000)),
             cache_ttl=int(_number(environ, "CACHE_TTL", 60, 1, 86400)),
             upstream_url=_url(environ, "UPSTREAM_URL", ("http", "https"), UPSTREAM_FORM).rstrip("/"),
-            upstream_max_connections=int(_number(environ, "UPSTREAM_MAX_CONNECTIONS", 1000, 1, 60000)),
-            upstream_timeout=_number(environ, "UPSTREAM_TIMEOUT", 5.0, 0.1, 120),
+            upstream_max_connections=int(_number(environ, "UPSTREAM_MAX_CONNECTIONS", 1000, 1, 1_000_000)),
+            upstream_timeout=_number(environ, "UPSTREAM_TIMEOUT", 5.0, 0.1, 300),
             release_id=_text(environ, "RELEASE_ID", "development", r"[\w.+-]{1,128}", "letters, digits and ._+-"),
             drain_seconds=_number(environ, "DRAIN_SECONDS", 2.0, 0, 60),
         )

@@ -18,6 +18,9 @@ from typing import Any
 KIB = 1024
 MIB = 1024 * KIB
 
+# Requests in flight, where nobody says otherwise.
+TARGET = 50_000
+
 # Memory of a host that the service may plan with; the rest is for the kernel, the page cache and the system.
 MEMORY_SHARE = 0.75
 # One request in flight: measured 63 KiB each with 51,000, for client, load balancer and app together.
@@ -32,8 +35,20 @@ FILES_PER_REQUEST = 3
 FILES_PER_CONNECTION = 2
 # Files a process needs besides: listeners, logs, checks, pollers.
 FILES_RESERVED = 200
-# Ports of one source address towards one backend (net.ipv4.ip_local_port_range: 32768 to 60999).
-SOURCE_PORTS = 28_232
+# Of what a host's processes hold in all, where the kernel spreads connections over them by a hash.
+SPREAD = 0.95
+# Ports of one source address towards one backend: of those in KERNEL's range the even half, which the kernel tries
+# first; past it each new connection searches for longer.
+SOURCE_PORTS = (65_535 - 10_240 + 1) // 2
+
+# What a host that takes many connections wants of its kernel. The ports of services are below the local range.
+KERNEL = {
+    "net.core.somaxconn": 65_535,
+    "net.ipv4.ip_local_port_range": "10240 65535",
+    "net.ipv4.tcp_max_syn_backlog": 65_535,
+    "net.ipv4.tcp_slow_start_after_idle": 0,
+    "net.ipv4.tcp_tw_reuse": 1,
+}
 
 # PostgreSQL: its own default, and what is kept from the pools: superuser_reserved_connections and administration.
 MAX_CONNECTIONS = 100
@@ -74,13 +89,14 @@ class Host:
 
 @dataclass(frozen=True)
 class Tier:
-    """The hosts of one tier: ``count`` now, at most ``max``, each at least as large as ``smallest``."""
+    """The hosts of one tier: ``count`` now, at most ``max``, none smaller than ``smallest``, all with ``engine``."""
 
     name: str
     count: int
     max: int
     smallest: Host
     fixed: Mapping[str, int]
+    engine: str = ""
 
 
 @dataclass(frozen=True)
@@ -154,36 +170,55 @@ def parse_tier(name: str, value: object) -> Tier | None:
         for key, variable in FIXED.get(name, {}).items()
         if key in given
     }
-    return Tier(name, count, most, smallest, fixed)
+    return Tier(name, count, most, smallest, fixed, str(value.get("engine") or ""))
 
 
 def gib(memory_bytes: int) -> str:
     return f"{memory_bytes / (1024 * MIB):.1f} GiB"
 
 
-def app_workers(tier: Tier) -> int:
-    """Workers of one host: one per core, in at most half of the memory, as the requests need the rest."""
+def usable_files(host: Host) -> int:
+    """Files of one process that connections may have."""
+    return max(1, host.open_files - FILES_RESERVED)
+
+
+def processes_for(tier: Tier, target: int, files_each: int) -> int:
+    """Processes of a host for its share of the target: one for each core, or as many as the file limit asks for."""
+    share = math.ceil(target / tier.max)
+    return max(math.ceil(tier.smallest.cores), math.ceil(share * files_each / SPREAD / usable_files(tier.smallest)))
+
+
+def app_workers(tier: Tier, target: int) -> int:
+    """Workers of one host, in at most half of its memory, as the requests need the rest."""
     carried = int(tier.smallest.memory_bytes * MEMORY_SHARE) // 2 // WORKER_BYTES
-    return tier.fixed.get("workers") or max(1, min(carried, max(MIN_WORKERS, math.ceil(tier.smallest.cores))))
+    wanted = max(MIN_WORKERS, processes_for(tier, target, FILES_PER_REQUEST))
+    return tier.fixed.get("workers") or max(1, min(carried, wanted))
 
 
 def app_requests(tier: Tier, workers: int) -> Limit:
     """Requests one app server can hold: by the files of its workers, or by its memory."""
     host = tier.smallest
-    files = workers * max(0, host.open_files - FILES_RESERVED) // FILES_PER_REQUEST
+    files = int(workers * usable_files(host) // FILES_PER_REQUEST * (SPREAD if workers > 1 else 1))
     memory = max(0, int(host.memory_bytes * MEMORY_SHARE) - workers * WORKER_BYTES) // REQUEST_BYTES
     if files < memory:
-        return Limit(files, f"app_server: {host.open_files} open files a worker, {FILES_PER_REQUEST} a request")
+        reason = f"{workers} workers, {host.open_files} open files each, {FILES_PER_REQUEST} a request"
+        return Limit(files, f"app_server: {reason}")
     return Limit(memory, f"app_server: {gib(host.memory_bytes)} of memory, {REQUEST_BYTES // KIB} KiB a request")
 
 
-def load_balancer_connections(tier: Tier) -> Limit:
-    """Connections one load balancer process can hold: by its files, or by its memory."""
+def load_balancer_processes(tier: Tier, target: int) -> int:
+    """HAProxy is one process, whatever its threads; nginx has one for each core, or as many as its files ask for."""
+    return processes_for(tier, target, FILES_PER_CONNECTION) if tier.engine == "nginx" else 1
+
+
+def load_balancer_connections(tier: Tier, processes: int) -> Limit:
+    """Connections one load balancer host can hold: by the files of its processes, or by its memory."""
     host = tier.smallest
-    files = max(0, host.open_files - FILES_RESERVED) // FILES_PER_CONNECTION
+    files = int(processes * usable_files(host) // FILES_PER_CONNECTION * (SPREAD if processes > 1 else 1))
     memory = int(host.memory_bytes * MEMORY_SHARE) // REQUEST_BYTES
     if files < memory:
-        return Limit(files, f"load_balancer: {host.open_files} open files, {FILES_PER_CONNECTION} a connection")
+        reason = f"{processes} process{'es' if processes > 1 else ''}, {host.open_files} open files each"
+        return Limit(files, f"load_balancer: {reason}, {FILES_PER_CONNECTION} a connection")
     return Limit(memory, f"load_balancer: {gib(host.memory_bytes)} of memory, {REQUEST_BYTES // KIB} KiB a connection")
 
 
@@ -266,23 +301,33 @@ def plan(spec: object) -> dict[str, Any]:
     unknown = sorted(set(spec["tiers"]) - set(TIERS))
     if unknown:
         raise CapacityError(f"tiers has {', '.join(unknown)}: known are {', '.join(TIERS)}.")
-    target = whole(spec.get("target_concurrency", 50_000), "target_concurrency", 1)
+    target = whole(spec.get("target_concurrency", TARGET), "target_concurrency", 1)
+    # a host gets more processes than cores only for a target that somebody asked for
+    wanted = target if "target_concurrency" in spec else 1
     app, balancer, postgres, redis = (parse_tier(name, spec["tiers"].get(name)) for name in TIERS)
 
-    result: dict[str, Any] = {"target_concurrency": target}
+    result: dict[str, Any] = {"target_concurrency": target, "kernel": KERNEL}
     limits = []
     workers, requests = 0, None
     if app:
-        workers = app_workers(app)
+        workers = app_workers(app, wanted)
         requests = app_requests(app, workers)
         limits.append(Limit(app.count * requests.number, requests.reason))
-        result["app_server"] = {"workers": workers, "open_files": app.smallest.open_files}
+        result["app_server"] = {
+            "workers": workers,
+            "open_files": app.smallest.open_files,
+            # of one worker, which may get more than its even share of the requests
+            "upstream_connections": math.ceil((FILES_PER_REQUEST - 1) * requests.number / workers / SPREAD),
+        }
     if balancer:
-        connections = load_balancer_connections(balancer)
+        processes = load_balancer_processes(balancer, wanted)
+        connections = load_balancer_connections(balancer, processes)
         limits.append(Limit(balancer.count * connections.number, connections.reason))
         share = requests.number // balancer.max if requests else connections.number
         result["load_balancer"] = {
-            "maxconn": connections.number,
+            "processes": processes,
+            # of one process, which may get more than its even share
+            "maxconn": int(connections.number / processes / (SPREAD if processes > 1 else 1)),
             "open_files": balancer.smallest.open_files,
             "backend_maxconn": max(1, min(share, SOURCE_PORTS)),
         }
@@ -306,3 +351,14 @@ def plan(spec: object) -> dict[str, Any]:
             result["app_server"]["cache_max_connections"] = cache_connections(redis, app, workers)
     tightest = min(limits, key=lambda limit: limit.number, default=Limit(0, "no app_server and no load_balancer host"))
     return {**result, "requests_in_flight": tightest.number, "binding": tightest.reason}
+
+
+def plan_rows(result: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """What *result*, a plan, derives for one host: rows of tier, name and value."""
+    found = []
+    for tier in ("kernel", *TIERS):
+        values = result.get(tier, {})
+        for name, value in {**values, **values.get("settings", {})}.items():
+            if name != "settings":
+                found.append((tier, name, f"{value:,}" if isinstance(value, int) else str(value)))
+    return found

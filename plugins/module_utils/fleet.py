@@ -17,7 +17,10 @@ TIERS = {
     "app_server": 2,
     "postgres": 3,
     "redis": 4,
+    "load_generator": 5,
 }
+# Those that the service can do without.
+SPARE = ("load_generator",)
 TIER_PREFIX = 24
 # Host N of a tier has the address N + 9 in its /24.
 HOST_OFFSET = 9
@@ -158,7 +161,7 @@ def removal_problems(fleet: Mapping[str, Any]) -> Iterator[str]:
     """Why the hosts of ``fleet_remove`` must not go; ``hosts`` are all there are, tier -> names."""
     leaving, hosts = fleet["fleet_remove"], fleet["hosts"]
     for tier, names in hosts.items():
-        if names and set(names) <= set(leaving):
+        if names and tier not in SPARE and set(names) <= set(leaving):
             yield f"fleet_remove names {', '.join(sorted(names))}: without it the tier {tier} has no host left."
     if "fleet_tiers" not in fleet:
         return

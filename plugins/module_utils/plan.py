@@ -29,7 +29,8 @@ def fleet_plan(fleet: Mapping[str, Any], account: Mapping[str, Any], target: int
     :returns: ``tiers`` (rows with ``tier``, ``exists``, ``wanted``, ``max``, ``type``, ``each`` and ``monthly`` in
         dollars), ``make`` and ``make_free`` (names), ``beyond`` (names above count), ``keep`` (a NodeBalancer that is
         not wanted), ``monthly_now``, ``monthly_then``, ``requests_in_flight``, ``binding``, ``add`` (for each tier what
-        to add, with its cost), ``reached`` with that, and ``obstacle``, what keeps the target out of reach, or nothing.
+        to add, with its cost), ``reached`` with that, ``obstacle``, what keeps the target out of reach, or nothing, and
+        ``derived``, rows of tier, name and value for each host.
     :raises FleetError: bad variables, or a type that the account does not sell.
     """
     wanted = fleet_instances(fleet, account["placement_limit"])
@@ -111,16 +112,22 @@ def cost(account: Mapping[str, Any], host: Mapping[str, Any]) -> float:
     return price(account, host["type"], f"The type of {host['label']}", host["backups"])
 
 
-def limits(fleet: Mapping[str, Any], account: Mapping[str, Any], counts: Mapping[str, int]) -> tuple[int, str]:
-    """Requests in flight that so many hosts of each tier hold, and what binds; from the types, before hosts exist."""
+def derive(fleet: Mapping[str, Any], account: Mapping[str, Any], counts: Mapping[str, int]) -> dict[str, Any]:
+    """What :mod:`capacity` says of so many hosts of each tier, from their types, before they exist."""
     tiers = {
         tier: {
             "max": max(counts[tier], value.get("max", value["count"])),
             "hosts": [size_of(account, value["type"], f"fleet_tiers.{tier}.type")] * counts[tier],
         }
         for tier, value in fleet["fleet_tiers"].items()
+        if tier in capacity.TIERS
     }
-    result = capacity.plan({"target_concurrency": 1, "tiers": tiers})
+    return capacity.plan({"tiers": tiers})
+
+
+def limits(fleet: Mapping[str, Any], account: Mapping[str, Any], counts: Mapping[str, int]) -> tuple[int, str]:
+    """Requests in flight that so many hosts of each tier hold, and what binds."""
+    result = derive(fleet, account, counts)
     found = [(result["requests_in_flight"], result["binding"])]
     if fleet["fleet_front"] == "nodebalancer":
         kind = fleet["fleet_front_type"]
@@ -131,6 +138,7 @@ def limits(fleet: Mapping[str, Any], account: Mapping[str, Any], counts: Mapping
 def reach(fleet: Mapping[str, Any], account: Mapping[str, Any], target: int) -> dict[str, Any]:
     """What the fleet as wanted holds, and the fewest hosts to add for the target."""
     counts = {tier: value["count"] for tier, value in fleet["fleet_tiers"].items()}
+    derived = capacity.plan_rows(derive(fleet, account, counts))
     number, binding = limits(fleet, account, counts)
     add: dict[str, int] = {}
     reached, obstacle = number, ""
@@ -158,6 +166,7 @@ def reach(fleet: Mapping[str, Any], account: Mapping[str, Any], target: int) -> 
     extra = {tier: price(account, tiers[tier]["type"], "type", tiers[tier].get("backups", False)) for tier in add}
     return {
         "target_concurrency": target,
+        "derived": derived,
         "requests_in_flight": number,
         "binding": binding,
         "reached": reached,
@@ -190,6 +199,7 @@ def fleet_plan_lines(plan: Mapping[str, Any], vpc: Mapping[str, Any]) -> list[st
         lines.append(f"More than wanted: {', '.join(plan['beyond'])}; kept, unless named: -e fleet_remove={names}")
     if plan["keep"]:
         lines.append(f"Kept, though fleet_front is none: {plan['keep']}. It is of no use then; delete it by hand.")
+    lines += ["", "Derived from the types, for each host:", *table([("tier", "what", "value"), *plan["derived"]]), ""]
     if vpc.get("strangers"):
         lines.append(f"Not the fleet's, in its VPC {vpc['label']}: {', '.join(vpc['strangers'])}.")
     lines.append(f"Holds {plan['requests_in_flight']:,} requests in flight, of {plan['target_concurrency']:,} wanted.")

@@ -102,6 +102,12 @@ def test_an_ipv6_address_is_bracketed():
     assert 'bind = "[fd00::a]:8000"' in tree
 
 
+def test_a_worker_refuses_before_its_files_are_used_up():
+    text = render("app_server", "gunicorn.conf.py.j2", **GIVEN, app_server_open_files=20000)
+    assert '"limit_concurrency": 19800,' in text
+    assert settings()["reuse_port"] is True
+
+
 def test_keep_alive_outlives_the_load_balancer():
     assert settings()["keepalive"] > load("load_balancer", "vars/main.yml")["__load_balancer_backend_idle"]
 

@@ -105,3 +105,10 @@ def test_timeouts_are_told_to_both_engines():
         assert line in haproxy
     for line in ("proxy_connect_timeout 7s", "keepalive_timeout 41s", "proxy_read_timeout 43s"):
         assert line in nginx
+
+
+def test_nginx_has_a_queue_for_each_of_its_processes():
+    text = config("nginx", load_balancer_processes=7)
+    assert "worker_processes 7;" in text
+    assert "worker_connections 18100;" in text
+    assert " reuseport backlog=9000;" in text

@@ -3,12 +3,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
+import socket
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
 import websockets.sync.client
-from conftest import Fleet, eventually
+from conftest import Fleet, eventually, play
 
 ENGINES = ("haproxy", "nginx")
 ENGINE = os.environ["MOLECULE_SCENARIO_NAME"].removeprefix("load_balancer_")
@@ -83,3 +90,91 @@ def test_the_engine_comes_back_from_a_kill(fleet: Fleet, client: httpx.Client, v
     balancer.check_output(f"kill -9 {pid}")
     eventually(lambda: client.get("/").status_code == 200, 30, "service")
     eventually(lambda: balancer.check_output(f"systemctl is-active {ENGINE}") == "active", 30, f"{ENGINE} active")
+
+
+def say(fleet: Fleet, request: bytes) -> bytes:
+    """Send these bytes and return what comes back until the connection is closed."""
+    answer = b""
+    with socket.create_connection((urlsplit(fleet.front_door).hostname, 80), timeout=20) as client:
+        with contextlib.suppress(ConnectionError):
+            client.sendall(request)
+            while part := client.recv(65536):
+                answer += part
+    return answer
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        b"rubbish\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx",
+        b"GET / HTTP/1.1\r\nHost: a\r\nbad header: 1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X-Flood: " + b"x" * 100_000 + b"\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\n" + b"".join(b"X-%d: flood\r\n" % n for n in range(5_000)) + b"\r\n",
+    ],
+    ids=["rubbish", "two lengths", "a space in a name", "a long header", "many headers"],
+)
+def test_malformed_http_is_refused(fleet: Fleet, client: httpx.Client, request_bytes: bytes) -> None:
+    answer = say(fleet, request_bytes)
+    assert re.match(rb"HTTP/1\.[01] 4(00|31|14)\b|<html>|\Z", answer), answer[:200]
+    assert client.get("/").status_code == 200
+
+
+def test_slow_clients_are_cut_off_and_hold_nobody_up(fleet: Fleet, client: httpx.Client) -> None:
+    address = (urlsplit(fleet.front_door).hostname, 80)
+    slow = [socket.create_connection(address, timeout=5) for _number in range(300)]
+    started = time.monotonic()
+    left = set(slow)
+    try:
+        while left and time.monotonic() - started < 30:
+            for connection in list(left):
+                try:
+                    connection.setblocking(False)
+                    connection.send(b"G")
+                    connection.recv(1)  # an answer, or the end
+                    left.discard(connection)
+                except BlockingIOError:
+                    pass
+                except OSError:
+                    left.discard(connection)
+            assert client.get("/").elapsed.total_seconds() < 1
+            time.sleep(1)
+        assert not left, "10 seconds is what a request's head may take"
+    finally:
+        for connection in slow:
+            connection.close()
+
+
+def test_what_is_asked_for(fleet: Fleet) -> None:
+    """The options of both engines, and of HAProxy alone; then the defaults again."""
+    both = {"load_balancer_algorithm": "source", "load_balancer_rate_limit": 20, "load_balancer_compression": True}
+    own = {"load_balancer_sticky": True, "load_balancer_slow_start": 2} if ENGINE == "haproxy" else {}
+    run = play("site", **both, **own)
+    assert run.returncode == 0, run.stdout
+    try:
+        with httpx.Client(base_url=fleet.front_door, timeout=5) as client:
+            time.sleep(2)
+            seen = [client.get("/") for _number in range(10)]
+            assert len({answer.json()["host"] for answer in seen}) == 1
+            assert seen[0].headers["content-encoding"] == "gzip"
+            assert ("backend" in client.cookies) == (ENGINE == "haproxy")
+            time.sleep(2)
+            with ThreadPoolExecutor(16) as executor:
+                many = list(executor.map(lambda _number: httpx.get(f"{fleet.front_door}/", timeout=5), range(200)))
+            counts = Counter(answer.status_code for answer in many)
+            assert set(counts) == {200, 429}, counts
+            limited = next(answer for answer in many if answer.status_code == 429)
+            assert limited.headers["retry-after"] == "1"
+            assert limited.json() == {"error": "too many requests, try again later"}
+    finally:
+        again = play("site")
+        assert again.returncode == 0, again.stdout
+
+
+@pytest.mark.skipif(ENGINE == "haproxy", reason="it is what nginx cannot do")
+@pytest.mark.parametrize("option", ["load_balancer_sticky", "load_balancer_slow_start"])
+def test_what_nginx_cannot_do_is_refused(option: str) -> None:
+    run = play("site", **{option: True if option.endswith("sticky") else 10})
+    assert run.returncode != 0
+    assert f"{option} is" in run.stdout
+    assert "but Debian's nginx" in " ".join(run.stdout.split())

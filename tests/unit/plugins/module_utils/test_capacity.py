@@ -5,7 +5,7 @@ import copy
 import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.c50k.stack.plugins.filter.capacity import capacity
-from ansible_collections.c50k.stack.plugins.module_utils.capacity import NR_OPEN, CapacityError, plan
+from ansible_collections.c50k.stack.plugins.module_utils.capacity import KERNEL, NR_OPEN, CapacityError, plan
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -27,18 +27,21 @@ def fleet(**tiers: dict) -> dict:
 def test_a_small_fleet_with_a_low_file_limit() -> None:
     assert plan(fleet()) == {
         "target_concurrency": 50_000,
+        "kernel": KERNEL,
         "requests_in_flight": 9_900,
-        "binding": "load_balancer: 20000 open files, 2 a connection",
+        "binding": "load_balancer: 1 process, 20000 open files each, 2 a connection",
         "app_server": {
             "workers": 2,
             "open_files": 20_000,
+            # 12,540 requests by 2 workers, of which one may get 6,600
+            "upstream_connections": 13_200,
             # 3 hosts x 2 workers x 2 engines = 12 pools in 0.9 x (100 - 15) = 76 connections: 6 each
             "database_pool_size": 6,
             "database_max_overflow": 0,
             "cache_max_connections": 64,
         },
-        # an app server holds 2 x 19,800 files / 3
-        "load_balancer": {"maxconn": 9_900, "open_files": 20_000, "backend_maxconn": 13_200},
+        # an app server holds 0.95 x 2 x 19,800 files / 3
+        "load_balancer": {"processes": 1, "maxconn": 9_900, "open_files": 20_000, "backend_maxconn": 12_540},
         "postgres": {
             "settings": {
                 "max_connections": 100,
@@ -60,7 +63,7 @@ def test_a_type_of_the_api_counts_like_a_host_with_all_its_files() -> None:
     types = plan({"tiers": {"app_server": {"count": 3, "max": 9, "hosts": [{"vcpus": 4, "memory": 8192, "id": "x"}]}}})
     host = {"cores": 4, "memory_bytes": 8 * GIB, "open_files": NR_OPEN}
     assert types == plan({"tiers": {"app_server": {"max": 9, "hosts": [host] * 3, "count": None}}})
-    assert types["app_server"] == {"workers": 4, "open_files": NR_OPEN}
+    assert types["app_server"] == {"workers": 4, "open_files": NR_OPEN, "upstream_connections": 47_428}
 
 
 def test_without_max_the_hosts_of_today_are_all_there_may_be() -> None:
@@ -79,7 +82,7 @@ def test_the_smallest_host_of_a_tier_decides() -> None:
 @pytest.mark.parametrize(
     ("tier", "hosts", "most", "binding"),
     [
-        ("app_server", [{**LAB, "open_files": 1_000}], 3, "app_server: 1000 open files a worker, 3 a request"),
+        ("app_server", [{**LAB, "open_files": 1_000}], 3, "app_server: 2 workers, 1000 open files each, 3 a request"),
         ("app_server", [{**LAB, "memory_bytes": GIB // 2}], 3, "app_server: 0.5 GiB of memory, 64 KiB a request"),
         (
             "load_balancer",
@@ -102,8 +105,28 @@ def test_what_binds_is_named(tier: str, hosts: list, most: int, binding: str) ->
 def test_one_source_address_has_only_so_many_ports_to_an_app_server() -> None:
     large = {"vcpus": 32, "memory": 65536}
     result = plan({"tiers": {"load_balancer": {"hosts": [large]}, "app_server": {"hosts": [large]}}})
-    assert result["load_balancer"]["backend_maxconn"] == result["requests_in_flight"] == 28_232
-    assert result["binding"] == "load_balancer: 28232 source ports towards each app server"
+    assert result["load_balancer"]["backend_maxconn"] == result["requests_in_flight"] == 27_648
+    assert result["binding"] == "load_balancer: 27648 source ports towards each app server"
+
+
+def test_a_low_file_limit_takes_more_processes_for_a_target() -> None:
+    large = {**LAB, "memory_bytes": 16 * GIB}
+    app, balancer = {"hosts": [large] * 4, "max": 4}, {"hosts": [large], "max": 1, "engine": "nginx"}
+    spec = {"target_concurrency": 50_000, "tiers": {"app_server": app, "load_balancer": balancer}}
+    result = plan(spec)
+    # 12,500 requests of 3 files each, and 50,000 connections of 2, in 0.95 x 19,800 files a process
+    assert (result["app_server"]["workers"], result["load_balancer"]["processes"]) == (2, 6)
+    assert result["load_balancer"]["maxconn"] == 9_900
+    assert result["requests_in_flight"] >= 50_000
+    fourfold = plan({**spec, "target_concurrency": 200_000})
+    assert (fourfold["app_server"]["workers"], fourfold["load_balancer"]["processes"]) == (8, 22)
+    balancer["engine"] = "haproxy"
+    assert plan(spec)["load_balancer"] == {
+        "processes": 1,
+        "maxconn": 9_900,
+        "open_files": 20_000,
+        "backend_maxconn": 12_540,
+    }
 
 
 def test_more_app_servers_raise_max_connections_as_far_as_memory_carries() -> None:
@@ -145,6 +168,7 @@ def test_a_tier_without_hosts_is_left_out() -> None:
     assert plan({"tiers": {"postgres": {"max": 3, "hosts": [LAB]}, "redis": {"max": 1, "hosts": []}}}) == {
         "target_concurrency": 50_000,
         "requests_in_flight": 0,
+        "kernel": KERNEL,
         "binding": "no app_server and no load_balancer host",
         "postgres": plan(fleet(postgres={"max": 3}))["postgres"],
     }

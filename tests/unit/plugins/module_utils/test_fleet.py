@@ -93,20 +93,21 @@ def test_tier_networks_are_fixed() -> None:
         "app_server": "10.0.18.0/24",
         "postgres": "10.0.19.0/24",
         "redis": "10.0.20.0/24",
+        "load_generator": "10.0.21.0/24",
     }
 
 
-@pytest.mark.parametrize("name", ["abc", "Demo-2", "a" * 18])
+@pytest.mark.parametrize("name", ["abc", "Demo-2", "a" * 17])
 def test_good_names(name: str) -> None:
     assert fleet_problems({"fleet_name": name}) == []
 
 
 @pytest.mark.parametrize(
-    "name", ["ab", "a" * 19, "a b", "a,b", "a_b", "a.b", "a--b", "-ab", "ab-", "ünï", "abc\n", "", None, 123]
+    "name", ["ab", "a" * 18, "a b", "a,b", "a_b", "a.b", "a--b", "-ab", "ab-", "ünï", "abc\n", "", None, 123]
 )
 def test_bad_names(name: object) -> None:
     (message,) = fleet_problems({"fleet_name": name})
-    assert message.startswith(f"fleet_name is {name!r}: it must have 3 to 18 letters, digits and single dashes")
+    assert message.startswith(f"fleet_name is {name!r}: it must have 3 to 17 letters, digits and single dashes")
 
 
 @pytest.mark.parametrize(
@@ -123,11 +124,11 @@ def test_bad_names(name: object) -> None:
         ),
         (
             {"fleet_tiers": []},
-            "fleet_tiers is []: it must be a dictionary of tiers, load_balancer, app_server, postgres, redis.",
+            f"fleet_tiers is []: it must be a dictionary of tiers, {', '.join(TIERS)}.",
         ),
         (
             {"fleet_tiers": {"cache": {}}},
-            "fleet_tiers has the tier 'cache': known are load_balancer, app_server, postgres, redis.",
+            "fleet_tiers has the tier 'cache': known are load_balancer, app_server, postgres, redis, load_generator.",
         ),
         (
             {"fleet_tiers": {"redis": 2}},

@@ -135,5 +135,8 @@ def test_lines():
     assert lines[2].split() == ["app_server", "1", "2", "10", LARGE, "$72", "$216"]
     text = "\n".join(lines)
     assert "Costs $72 a month now, $365 then." in text
+    derived = [line.split() for line in lines[lines.index("Derived from the types, for each host:") :]]
+    assert ["app_server", "workers", "4"] in derived
+    assert ["kernel", "net.core.somaxconn", "65,535"] in derived
     assert "-e fleet_remove=demo-app_server-3" in text
     assert "Not the fleet's, in its VPC demo: web." in text

@@ -1,4 +1,3 @@
-#!/usr/bin/env python
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Keep N requests in flight at once, and count how each one ends.
 

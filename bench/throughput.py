@@ -1,0 +1,126 @@
+#!/usr/bin/env python
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""GET /items/{id} through the whole stack, beside the published design, FastAPI done well, and fastify.
+
+Flow: a small fleet (site.yml) with the contenders on its app hosts, of which one runs at a time -> wrk on the load
+generator, round after round, each contender and route in turn -> the median of each, and its ratio to ours in the same
+round, in bench/results/throughput.json. Usage: bench/throughput.py [--rounds 3] [--seconds 8]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from fleet import Fleet, play, tiers, upstream
+
+RESULT = Path(__file__).parent / "results" / "throughput.json"
+SCRIPT = Path(__file__).with_name("items.lua")
+APP_SERVERS, WORKERS = 1, 2
+ENGINES = {"items, haproxy": "haproxy", "items, nginx": "nginx"}
+CONTENDERS = ("items, haproxy", "items, nginx", "items, no load balancer", "fastapi", "fastify", "published")
+# The published design has no cache, and makes its calls on every route.
+ROUTES = {"cached": {"ITEMS": "100", "QUERY": ""}, "calling_out": {"ITEMS": "1000", "QUERY": "?source=replica"}}
+CONNECTIONS = 64
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=int, default=8)
+    parser.add_argument("--as-it-is", action="store_true", help="leave the fleet as the run before made it")
+    options = parser.parse_args()
+    if not options.as_it_is:
+        say("site.yml, and the contenders")
+        play("site", fleet_tiers=tiers(1, APP_SERVERS, 1), app_server_workers=WORKERS)
+        play("../bench/contenders/install", contender_workers=WORKERS)
+    bench = Bench(Fleet(), options.seconds)
+    bench.copy_script()
+    rows: list[dict[str, Any]] = []
+    with upstream(latency=0, processes=1):
+        for number in range(options.rounds):
+            for contender in CONTENDERS:
+                bench.start(contender)
+                for route in ROUTES:
+                    row = {"round": number, "contender": contender, "route": route, **bench.load(contender, route)}
+                    say(f"{contender:24} {route:12} {row['requests_a_second']:>9,.0f}/s  p99 {row['p99_ms']:.1f} ms")
+                    rows.append(row)
+    bench.start(CONTENDERS[0])
+    result = {"connections": CONNECTIONS, "workers": APP_SERVERS * WORKERS, "summary": summary(rows), "rows": rows}
+    RESULT.write_text(json.dumps(result, indent=1) + "\n")
+    print(json.dumps(result["summary"], indent=2))
+    return 0
+
+
+class Bench:
+    def __init__(self, fleet: Fleet, seconds: int) -> None:
+        self.fleet = fleet
+        self.seconds = seconds
+        self.balancer = fleet.names("load_balancer")[0]
+        self.generator = fleet.names("load_generator")[0]
+
+    def copy_script(self) -> None:
+        for host in (self.generator, self.balancer):
+            subprocess.run(
+                self.fleet.ssh(host, "cat >/root/items.lua"), input=SCRIPT.read_text(), text=True, check=True
+            )
+
+    def start(self, contender: str) -> None:
+        """Let this contender alone serve, behind its load balancer."""
+        service = "app" if contender.startswith("items") else f"contender-{contender}"
+        others = "app contender-published contender-fastapi contender-fastify"
+        for name, address in zip(self.fleet.names("app_server"), self.fleet.private("app_server"), strict=True):
+            path = "/health" if contender == "published" else "/readyz"
+            self.fleet.run(
+                name,
+                f"systemctl stop {others}; systemctl start {service}; for second in $(seq 40); do "
+                f"curl --silent --fail --output /dev/null http://{address}:8000{path} && exit; sleep 0.5; done; exit 1",
+            )
+        engine = ENGINES.get(contender, "haproxy")
+        stop = "systemctl stop haproxy nginx; pkill -x nginx; sleep 0.5;"
+        if contender == "published":
+            self.fleet.run(self.balancer, f"{stop} nginx -c /etc/nginx/published.conf")
+        else:
+            self.fleet.run(self.balancer, f"{stop} systemctl start {engine}; sleep 3")
+
+    def load(self, contender: str, route: str) -> dict[str, Any]:
+        """Return what one run of wrk counted, after a short one that warms the caches."""
+        if contender == "items, no load balancer":
+            host, target = self.balancer, f"http://{self.fleet.private('app_server')[0]}:8000"
+        else:
+            host, target = self.generator, f"http://{self.fleet.public('load_balancer')[0]}"
+        settings = " ".join(f"{name}='{value}'" for name, value in ROUTES[route].items())
+        wrk = f"{settings} wrk -t 1 -c {CONNECTIONS} --timeout 10s -s /root/items.lua"
+        output = self.fleet.run(host, f"{wrk} -d 2 {target} >/dev/null; {wrk} -d {self.seconds} {target}")
+        found: dict[str, Any] = json.loads(output.splitlines()[-1])
+        return {**found, "requests_a_second": round(found["requests"] / found["microseconds"] * 1e6, 1)}
+
+
+def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return for each contender and route the medians, and that of ours (HAProxy) divided by it, round by round."""
+    found = []
+    for contender in CONTENDERS:
+        for route in ROUTES:
+            own = [row for row in rows if (row["contender"], row["route"]) == (contender, route)]
+            ours = [row for row in rows if (row["contender"], row["route"]) == (CONTENDERS[0], route)]
+            ratios = [a["requests_a_second"] / b["requests_a_second"] for a, b in zip(ours, own, strict=True)]
+            medians = {
+                key: statistics.median(row[key] for row in own) for key in ("requests_a_second", "p50_ms", "p99_ms")
+            }
+            failed = sum(row["failed"] for row in own)
+            ratio = round(statistics.median(ratios), 2)
+            found.append({"contender": contender, "route": route, **medians, "failed": failed, "ours_to_it": ratio})
+    return found
+
+
+def say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -22,6 +22,9 @@ CLIENTS = "c50k-clients"  # the network namespace of clients, with a public addr
 API = "http://127.0.0.1:4500/v4"
 SSH = f"-o UserKnownHostsFile={SECRETS}/known_hosts -o StrictHostKeyChecking=yes -o LogLevel=ERROR"
 
+OPEN, DROPPED = 0, 124  # of timeout(1)
+ANY_HOST_KEY = "-o UserKnownHostsFile=/dev/null -o StrictHostKeyChecking=no -o LogLevel=ERROR"
+
 
 def eventually(check: Callable[[], Any], seconds: float = 30, what: str = "it") -> Any:
     """Return what ``check`` returns once that is true; fail after ``seconds``."""
@@ -60,6 +63,26 @@ def account(method: str, path: str, **body: Any) -> dict[str, Any]:
     assert answer.status_code == 200, answer.text
     found: dict[str, Any] = answer.json()
     return found
+
+
+def dial(address: str, port: int) -> list[str]:
+    """Return the words that open a connection; they end with OPEN or DROPPED, or otherwise."""
+    return ["timeout", "2", "bash", "-c", f"</dev/tcp/{address}/{port}"]
+
+
+def dial_from_outside(address: str, port: int) -> int:
+    """Do that as a client of the fleets, outside all regions; return how it ended."""
+    command = ["ip", "netns", "exec", CLIENTS, *dial(address, port)]
+    return subprocess.run(command, stderr=subprocess.DEVNULL, check=False).returncode
+
+
+def host_of(linode: dict[str, Any]) -> Any:
+    """Return a Linode that a test made with the scenario's key, once it runs, as a testinfra host."""
+    path = f"/linode/instances/{linode['id']}"
+    eventually(lambda: account("GET", path)["status"] == "running", 90, f"{linode['label']} runs")
+    return testinfra.get_host(
+        f"ssh://root@{linode['ipv4'][0]}", ssh_identity_file=str(SECRETS / "id_ed25519"), ssh_extra_args=ANY_HOST_KEY
+    )
 
 
 class Fleet:

@@ -92,9 +92,11 @@ class Cache:
         With the cache lost, the answers live on until their time is over (CACHE_TTL).
         """
         self._retry_at = 0.0
+        commands = self._redis.pipeline(transaction=False)
         for item_id in shown_by:
-            await self._try(self._redis.set, KEY.format(item_id), b"", ex=self._settle)
-        await self._try(self._redis.publish, CHANNEL, orjson.dumps(item))
+            commands.set(KEY.format(item_id), b"", ex=self._settle)
+        commands.publish(CHANNEL, orjson.dumps(item))
+        await self._try(commands.execute)
 
     async def check(self) -> None:
         """Raise an error of Redis or the system unless the cache answers."""

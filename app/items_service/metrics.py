@@ -65,7 +65,7 @@ def forget_the_dead() -> None:
     for path in Path(directory).glob("gauge_live*_*.db") if directory else ():
         pid = path.stem.rpartition("_")[2]
         if not Path("/proc", pid).exists():
-            mark_process_dead(pid, directory)  # type: ignore[no-untyped-call]
+            mark_process_dead(pid, directory)  # type: ignore[no-untyped-call]  # the library has no types here
 
 
 async def metrics(request: Request) -> Response:
@@ -76,5 +76,5 @@ async def metrics(request: Request) -> Response:
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
         forget_the_dead()
         registry = CollectorRegistry()
-        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # nor here
     return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)

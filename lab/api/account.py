@@ -6,7 +6,7 @@ from __future__ import annotations
 from lab import catalog
 from lab.api.access import USERNAME
 from lab.api.instances import MAINTENANCE_POLICIES
-from lab.api.listing import page
+from lab.api.listing import as_is, page
 from lab.api.profile import EMAIL
 from lab.api.wire import Call, Problems, fields, not_found, route
 from lab.models import Instance, Json, SshKey
@@ -73,8 +73,7 @@ async def update_settings(call: Call) -> Json:
     settings, problems = call.lab.account, Problems()
     given = fields(call.body, problems, SETTINGS_FIELDS)
     for name, choices in CHOICES.items():
-        if given.get(name, choices[0]) not in choices:
-            problems.add(name, f"Must be one of {', '.join(choices)}")
+        problems.choose(name, given.get(name, choices[0]), choices)
     problems.check()
     for name, value in given.items():
         setattr(settings, name, value)
@@ -88,14 +87,11 @@ async def list_availability(call: Call) -> Json:
 
 
 async def get_availability(call: Call) -> Json:
-    region = call.lab.regions.get(call.request.path_params["id"])
-    if region is None:
-        raise not_found()
-    return _availability(region)
+    return _availability(call.entry(call.lab.regions))
 
 
 async def list_users(call: Call) -> Json:
-    return page(call, [_user(call)], lambda row: row, ("username",))
+    return page(call, [_user(call)], as_is, ("username",))
 
 
 async def get_user(call: Call) -> Json:
@@ -113,7 +109,7 @@ async def get_transfer(call: Call) -> Json:
 
 async def list_nothing(call: Call) -> Json:
     """List bills: an account of the lab has none."""
-    return page(call, [], lambda row: row, NO_KEYS)
+    return page(call, [], as_is, NO_KEYS)
 
 
 async def list_policies(call: Call) -> Json:
@@ -128,7 +124,7 @@ async def list_policies(call: Call) -> Json:
         }
         for slug, label, description, notice in _POLICIES
     ]
-    return page(call, rows, lambda row: row, ("slug",))
+    return page(call, rows, as_is, ("slug",))
 
 
 def _availability(region: Json) -> Json:

@@ -47,8 +47,7 @@ async def resize_instance(call: Call) -> Json:
     instance, problems = ready(call), Problems()
     given = fields(call.body, problems, RESIZE_FIELDS)
     wanted, migration = given.get("type"), given.get("migration_type", "cold")
-    if migration not in ("cold", "warm"):
-        problems.add("migration_type", "Must be one of cold, warm")
+    problems.choose("migration_type", migration, ("cold", "warm"))
     if wanted not in catalog.TYPES:
         problems.add("type", "A valid plan type by that ID was not found" if wanted else "type is required")
     elif wanted == instance.type:

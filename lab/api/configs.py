@@ -34,9 +34,7 @@ async def list_configs(call: Call) -> Json:
 async def create_config(call: Call) -> Json:
     instance, problems = call.record(Instance), Problems()
     given = _given(call, instance, problems)
-    for name in ("label", "devices"):
-        if name not in given:
-            problems.add(name, f"{name} is required")
+    problems.require(given, "label", "devices")
     wishes = _wishes(call, instance, problems)
     problems.check()
     config = new_config(call, given.pop("label"), given.pop("kernel", catalog.GRUB), given.pop("devices"))
@@ -225,8 +223,7 @@ def _given(call: Call, instance: Instance, problems: Problems) -> Json:
     if "kernel" in given:
         check_kernel(call, given["kernel"], problems)
     for name, choices in CHOICES.items():
-        if given.get(name, choices[0]) not in choices:
-            problems.add(name, f"Must be one of {', '.join(choices)}")
+        problems.choose(name, given.get(name, choices[0]), choices)
     if "devices" in given:
         given["devices"] = _devices(call, instance, given["devices"], problems)
     return given

@@ -29,8 +29,7 @@ async def create_disk(call: Call) -> Json:
     access.read(call.lab, given, problems)
     _check_label(given, problems)
     filesystem = given.get("filesystem", "ext4")
-    if filesystem not in FILESYSTEMS:
-        problems.add("filesystem", f"Must be one of {', '.join(FILESYSTEMS)}")
+    problems.choose("filesystem", filesystem, FILESYSTEMS)
     if "size" not in given:
         problems.add("size", "size is required")
     else:

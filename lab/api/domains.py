@@ -9,7 +9,7 @@ from typing import Any
 
 from lab.api.labels import check_tags, new_tags
 from lab.api.listing import page
-from lab.api.wire import ApiError, Call, Problems, fields, not_found, route
+from lab.api.wire import ApiError, Call, Problems, fields, route
 from lab.models import Domain, DomainRecord, Json, now
 
 KEYS = ("id", "domain", "group", "tags")
@@ -176,16 +176,12 @@ def _records(call: Call, domain: Domain) -> list[DomainRecord]:
 
 
 def _record(call: Call) -> DomainRecord:
-    record = call.record(DomainRecord, "record_id")
-    if record.domain_id != call.record(Domain).id:
-        raise not_found()
-    return record
+    return call.child(DomainRecord, "record_id", "domain_id", call.record(Domain))
 
 
 def _domain_fields(body: Json, problems: Problems) -> Json:
     given = fields(body, problems, DOMAIN_FIELDS)
-    if given.get("status", "active") not in STATUSES:
-        problems.add("status", f"Must be one of {', '.join(STATUSES)}")
+    problems.choose("status", given.get("status", "active"), STATUSES)
     if "tags" in given:
         given["tags"] = check_tags(given["tags"], problems)
     return given
@@ -206,8 +202,8 @@ def _check(call: Call, domain: Domain, record: DomainRecord, problems: Problems)
         problems.add("target", "Invalid hostname")
     if record.type == "SRV" and not record.service:
         problems.add("service", "service is required for SRV records")
-    if record.type == "CAA" and record.tag not in ("issue", "issuewild", "iodef"):
-        problems.add("tag", "Must be one of issue, issuewild, iodef")
+    if record.type == "CAA":
+        problems.choose("tag", record.tag, ("issue", "issuewild", "iodef"))
     problems.check()
     for other in _records(call, domain):
         if other.id == record.id or other.name != record.name:

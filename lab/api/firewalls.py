@@ -44,9 +44,7 @@ async def create_firewall(call: Call) -> Json:
     """Create a firewall, and put it on the devices of the request."""
     store, problems = call.lab.store, Problems()
     given = fields(call.body, problems, {"label": str, "rules": dict, "devices": dict, "tags": list})
-    for name in ("label", "rules"):
-        if call.body.get(name) is None:
-            problems.add(name, f"{name} is required")
+    problems.require(call.body, "label", "rules")
     if "label" in given:
         _check_label(store, given["label"], problems)
     tags = check_tags(given.get("tags", []), problems)
@@ -81,8 +79,7 @@ async def update_firewall(call: Call) -> Json:
     if "tags" in given:
         given["tags"] = check_tags(given["tags"], problems)
     status = given.get("status", firewall.status)
-    if status not in STATUSES:
-        problems.add("status", f"Must be one of {', '.join(STATUSES)}")
+    problems.choose("status", status, STATUSES)
     if status == "disabled":
         _check_not_default(store, firewall, "status", "disabled", problems)
     elif firewall.status == "disabled":
@@ -149,13 +146,11 @@ async def list_devices(call: Call) -> Json:
 async def create_device(call: Call) -> Json:
     """Put a firewall on something."""
     store, firewall, problems = call.lab.store, call.record(Firewall), Problems()
-    for name in ("id", "type"):
-        if call.body.get(name) is None:
-            problems.add(name, f"{name} is required")
+    problems.require(call.body, "id", "type")
     problems.check()
     kind = call.body["type"]
-    if kind not in DEVICES.values():
-        raise ApiError(400, ("type", f"Must be one of {', '.join(DEVICES.values())}"))
+    problems.choose("type", kind, DEVICES.values())
+    problems.check()
     added = _new_device(call, firewall, kind, call.body["id"], "id", [], problems)
     problems.check()
     store.save(*added, *_device_events(call, "add", added))
@@ -423,10 +418,7 @@ def _defaults(store: Store) -> DefaultFirewalls:
 
 
 def _device(call: Call) -> FirewallDevice:
-    found = call.record(FirewallDevice, "device_id")
-    if found.firewall_id != call.record(Firewall).id:
-        raise not_found()
-    return found
+    return call.child(FirewallDevice, "device_id", "firewall_id", call.record(Firewall))
 
 
 def devices_on(store: Store, kind: str, entity_id: int) -> list[FirewallDevice]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from lab import journal
 from lab.api.labels import check_tags, new_tags
-from lab.api.listing import page
+from lab.api.listing import as_is, page
 from lab.api.wire import ApiError, Call, Problems, fields, not_found, route
 from lab.models import Disk, Image, Instance, Json, now
 
@@ -23,7 +23,7 @@ async def list_images(call: Call) -> Json:
     """List the account's own images, newest first, then the predefined ones."""
     own = [render(item) for item in call.lab.store.all(Image)[::-1]]
     predefined = sorted(call.lab.images.values(), key=lambda row: row["is_public"])
-    return page(call, [*own, *predefined], lambda row: row, KEYS)
+    return page(call, [*own, *predefined], as_is, KEYS)
 
 
 async def create_image(call: Call) -> Json:

@@ -182,9 +182,7 @@ def image_entity(lab: Lab, instance: Instance) -> Json | None:
 def check_encryption(call: Call, region: str, given: Json, problems: Problems) -> None:
     """Note what is wrong with the disk encryption of a request."""
     wanted = given.get("disk_encryption", "disabled")
-    if wanted not in ENCRYPTION:
-        problems.add("disk_encryption", f"Must be one of {', '.join(ENCRYPTION)}")
-    elif wanted == "enabled" and not _encrypts(call, region):
+    if problems.choose("disk_encryption", wanted, ENCRYPTION) and wanted == "enabled" and not _encrypts(call, region):
         problems.add("disk_encryption", "Disk encryption is not available in this region")
 
 
@@ -255,8 +253,8 @@ def _alerts(before: Json, given: Json) -> Json:
 
 
 def _maintenance_policy(given: Json, problems: Problems) -> None:
-    if given.get("maintenance_policy", MAINTENANCE_POLICIES[0]) not in MAINTENANCE_POLICIES:
-        problems.add("maintenance_policy", f"Must be one of {', '.join(MAINTENANCE_POLICIES)}")
+    policy = given.get("maintenance_policy", MAINTENANCE_POLICIES[0])
+    problems.choose("maintenance_policy", policy, MAINTENANCE_POLICIES)
 
 
 ROUTES = [

@@ -6,8 +6,8 @@ from __future__ import annotations
 from typing import Any
 
 from lab import catalog
-from lab.api.listing import page
-from lab.api.wire import Call, not_found, route
+from lab.api.listing import as_is, page
+from lab.api.wire import Call, route
 from lab.models import Json
 
 REGION_KEYS = ("id", "label", "country", "capabilities", "status", "site_type")
@@ -18,22 +18,22 @@ VPC_AVAILABILITY_KEYS = ("region", "available")
 
 
 async def list_regions(call: Call) -> Json:
-    return page(call, list(call.lab.regions.values()), _as_is, REGION_KEYS)
+    return page(call, list(call.lab.regions.values()), as_is, REGION_KEYS)
 
 
 async def get_region(call: Call) -> Json:
-    return _one(call, call.lab.regions)
+    return call.entry(call.lab.regions)
 
 
 async def list_availability(call: Call) -> Json:
     """List which of the types that not every region has are available where."""
     rows = [row for region in call.lab.regions for row in _availability(region)]
-    return page(call, rows, _as_is, AVAILABILITY_KEYS)
+    return page(call, rows, as_is, AVAILABILITY_KEYS)
 
 
 async def get_availability(call: Call) -> Any:
     """List the same for one region; there are no pages."""
-    return _availability(_one(call, call.lab.regions)["id"])
+    return _availability(call.entry(call.lab.regions)["id"])
 
 
 async def list_vpc_availability(call: Call) -> Json:
@@ -41,34 +41,23 @@ async def list_vpc_availability(call: Call) -> Json:
 
 
 async def get_vpc_availability(call: Call) -> Json:
-    return _vpc_availability(_one(call, call.lab.regions))
+    return _vpc_availability(call.entry(call.lab.regions))
 
 
 async def list_types(call: Call) -> Json:
-    return page(call, list(catalog.TYPES.values()), _as_is, TYPE_KEYS)
+    return page(call, list(catalog.TYPES.values()), as_is, TYPE_KEYS)
 
 
 async def get_type(call: Call) -> Json:
-    return _one(call, catalog.TYPES)
+    return call.entry(catalog.TYPES)
 
 
 async def list_kernels(call: Call) -> Json:
-    return page(call, list(call.lab.kernels.values()), _as_is, KERNEL_KEYS)
+    return page(call, list(call.lab.kernels.values()), as_is, KERNEL_KEYS)
 
 
 async def get_kernel(call: Call) -> Json:
-    return _one(call, call.lab.kernels)
-
-
-def _one(call: Call, items: dict[str, Json]) -> Json:
-    found = items.get(call.request.path_params["id"])
-    if found is None:
-        raise not_found()
-    return found
-
-
-def _as_is(item: Json) -> Json:
-    return item
+    return call.entry(call.lab.kernels)
 
 
 def _availability(region: str) -> list[Json]:

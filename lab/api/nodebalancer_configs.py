@@ -196,8 +196,7 @@ def _read(
     config = replace(own, **{**_consequences(own.protocol, protocol), **given})
     udp = protocol == "udp"
     for name, allowed in (UDP_WORDS if udp else WORDS).items():
-        if getattr(config, name) not in allowed:
-            problems.add(name, f"Must be one of {', '.join(allowed)}")
+        problems.choose(name, getattr(config, name), allowed)
     for name, numbers in NUMBERS.items():
         if getattr(config, name) not in numbers:
             problems.add(name, f"Must be {numbers[0]}-{numbers[-1]}")

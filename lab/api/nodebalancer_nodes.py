@@ -12,7 +12,7 @@ from typing import Any
 from lab import catalog, journal
 from lab.api.labels import check_node_label
 from lab.api.listing import page
-from lab.api.wire import ApiError, Call, Problems, fields, not_found, route
+from lab.api.wire import ApiError, Call, Problems, fields, route
 from lab.balancers import BalancerError, balancer_of
 from lab.haproxy import UNKNOWN
 from lab.models import Json, NodeBalancer, NodeBalancerConfig, NodeBalancerNode, NodeBalancerVpc, Subnet, now
@@ -46,8 +46,7 @@ class Reader:
         check_node_label(given.get("label") or own.label, problems)
         mode = given.get("mode", UDP_MODE if config.protocol == "udp" else own.mode)
         allowed = (UDP_MODE,) if config.protocol == "udp" else MODES
-        if mode not in allowed:
-            problems.add("mode", f"Must be one of {', '.join(allowed)}")
+        problems.choose("mode", mode, allowed)
         if given.get("weight", own.weight) not in WEIGHTS:
             problems.add("weight", f"Must be {WEIGHTS[0]}-{WEIGHTS[-1]}")
         subnet_id = given.pop("subnet_id", None)
@@ -162,10 +161,7 @@ def nodes_of(call: Call, config: NodeBalancerConfig) -> list[NodeBalancerNode]:
 
 def config_of(call: Call) -> NodeBalancerConfig:
     """Return the config that the path names. Raises ApiError 404."""
-    config = call.record(NodeBalancerConfig, "config_id")
-    if config.nodebalancer_id != call.record(NodeBalancer).id:
-        raise not_found()
-    return config
+    return call.child(NodeBalancerConfig, "config_id", "nodebalancer_id", call.record(NodeBalancer))
 
 
 async def applied(call: Call, balancer: NodeBalancer, action: str) -> None:
@@ -189,10 +185,7 @@ async def applied(call: Call, balancer: NodeBalancer, action: str) -> None:
 
 
 def _node(call: Call) -> NodeBalancerNode:
-    node = call.record(NodeBalancerNode, "node_id")
-    if node.config_id != config_of(call).id:
-        raise not_found()
-    return node
+    return call.child(NodeBalancerNode, "node_id", "config_id", config_of(call))
 
 
 def _address(text: str, problems: Problems) -> IPv4Address | IPv6Address | None:

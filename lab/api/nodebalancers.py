@@ -19,7 +19,7 @@ from lab.api.addressing import Known
 from lab.api.labels import check_balancer_label, check_tags, new_tags
 from lab.api.listing import page
 from lab.api.nodebalancer_nodes import NO_PRIVATE_NODES, applied, nodes_of, vpcs_of
-from lab.api.wire import ApiError, Call, Problems, fields, not_found, route
+from lab.api.wire import ApiError, Call, Problems, fields, route
 from lab.models import Address, Instance, Json, NodeBalancer, NodeBalancerNode, NodeBalancerVpc, Subnet, Vpc, now
 
 KEYS = ("id", "label", "tags", "ipv4", "ipv6", "hostname", "region", "type", "client_conn_throttle")
@@ -56,8 +56,7 @@ async def create_balancer(call: Call) -> Json:
     given = fields(body, problems, CREATE_FIELDS)
     region = _region(body, problems)
     kind = given.get("type", "common")
-    if kind not in catalog.BALANCER_LIMITS:
-        problems.add("type", f"Must be one of {', '.join(catalog.BALANCER_LIMITS)}")
+    if not problems.choose("type", kind, catalog.BALANCER_LIMITS):
         kind = "common"
     number = store.next_id()
     label = given.get("label") or f"balancer{number}"
@@ -141,9 +140,7 @@ async def list_vpcs(call: Call) -> Json:
 
 
 async def get_vpc(call: Call) -> Json:
-    vpc = call.record(NodeBalancerVpc, "vpc_config_id")
-    if vpc.nodebalancer_id != call.record(NodeBalancer).id:
-        raise not_found()
+    vpc = call.child(NodeBalancerVpc, "vpc_config_id", "nodebalancer_id", call.record(NodeBalancer))
     return render_vpc(vpc)
 
 
@@ -228,9 +225,7 @@ def _connectivity(given: Json, kind: str, wishes: list[VpcWish], problems: Probl
     asked = given.get("backend_connectivity")
     if asked is None:
         return "vpc" if given.get("vpcs") else "undefined"
-    if asked not in CONNECTIVITIES:
-        problems.add("backend_connectivity", f"Must be one of {', '.join(CONNECTIVITIES)}")
-    elif asked == "legacy" and kind == "premium":
+    if problems.choose("backend_connectivity", asked, CONNECTIVITIES) and asked == "legacy" and kind == "premium":
         problems.add("backend_connectivity", NO_PRIVATE_NODES)
     elif asked == "vpc" and not given.get("vpcs"):
         problems.add("vpcs", "vpcs is required when backend_connectivity is vpc")

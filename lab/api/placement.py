@@ -33,13 +33,11 @@ async def list_groups(call: Call) -> Json:
 async def create_group(call: Call) -> Json:
     store, problems = call.lab.store, Problems()
     given = fields(call.body, problems, dict.fromkeys(KEYS[1:], str))
-    for name in KEYS[1:]:
-        if call.body.get(name) is None:
-            problems.add(name, f"{name} is required")
+    problems.require(call.body, *KEYS[1:])
     if "label" in given:
         _check_label(store, given["label"], problems)
-    _one_of(given, "placement_group_type", TYPES, problems)
-    _one_of(given, "placement_group_policy", (STRICT, FLEXIBLE), problems)
+    problems.choose("placement_group_type", given.get("placement_group_type", TYPES[0]), TYPES)
+    problems.choose("placement_group_policy", given.get("placement_group_policy", STRICT), (STRICT, FLEXIBLE))
     if "region" in given:
         _check_region(store, given["region"], problems)
     problems.check()
@@ -226,11 +224,6 @@ def _check_room(group: PlacementGroup, count: int, name: str, problems: Problems
     most = limits["maximum_linodes_per_flexible_pg" if flexible else "maximum_linodes_per_pg"]
     if count > most:
         problems.add(name, f"Placement Group {group.label} can have {most} Linodes, and would have {count}")
-
-
-def _one_of(given: Json, name: str, allowed: tuple[str, ...], problems: Problems) -> None:
-    if given.get(name, allowed[0]) not in allowed:
-        problems.add(name, f"Must be one of {', '.join(allowed)}")
 
 
 def _entity(group: PlacementGroup) -> Json:

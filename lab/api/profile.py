@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from lab.api.access import USERNAME, is_ssh_key
 from lab.api.labels import check_plain_label
-from lab.api.listing import page
+from lab.api.listing import as_is, page
 from lab.api.wire import Call, Problems, fields, route
 from lab.models import Json, SshKey
 
@@ -82,7 +82,7 @@ async def list_tokens(call: Call) -> Json:
         "created": call.lab.started,
         "expiry": None,
     }
-    return page(call, [token], lambda row: row, TOKEN_KEYS)
+    return page(call, [token], as_is, TOKEN_KEYS)
 
 
 def render_key(key: SshKey) -> Json:

@@ -8,7 +8,7 @@ from ipaddress import IPv6Network
 from lab import catalog
 from lab.addresses import Exhausted
 from lab.api.addressing import slaac
-from lab.api.listing import page
+from lab.api.listing import as_is, page
 from lab.api.wire import ApiError, Call, Problems, fields, not_found, route
 from lab.api.wiring import new_range
 from lab.models import Instance, Ipv6Range, Json, Vlan
@@ -28,8 +28,7 @@ async def create_range(call: Call) -> Json:
     call.without_hosts("IPv6 ranges are")
     problems, store = Problems(), call.lab.store
     given = fields(call.body, problems, {"prefix_length": int, "linode_id": int, "route_target": str})
-    if given.get("prefix_length") not in PREFIXES:
-        problems.add("prefix_length", f"Must be one of {', '.join(map(str, PREFIXES))}")
+    problems.choose("prefix_length", given.get("prefix_length"), PREFIXES)
     target = given.get("route_target", "").partition("/")[0]
     instance = store.get(Instance, given.get("linode_id", 0))
     instance = instance or next((item for item in store.all(Instance) if target and slaac(item) == target), None)
@@ -64,7 +63,7 @@ async def delete_range(call: Call) -> Json:
 
 async def list_pools(call: Call) -> Json:
     """List IPv6 pools, which Linode gives no more."""
-    return page(call, [], lambda row: row, ("range", "region"))
+    return page(call, [], as_is, ("range", "region"))
 
 
 async def list_vlans(call: Call) -> Json:
@@ -84,7 +83,7 @@ async def delete_vlan(call: Call) -> Json:
 
 
 async def list_transfer_prices(call: Call) -> Json:
-    return page(call, catalog.TRANSFER_PRICES, lambda row: row, PRICE_KEYS)
+    return page(call, catalog.TRANSFER_PRICES, as_is, PRICE_KEYS)
 
 
 def render_range(call: Call, record: Ipv6Range) -> Json:

@@ -7,7 +7,7 @@ from lab import catalog
 from lab.addresses import Exhausted
 from lab.api.addressing import Known
 from lab.api.labels import check_tags, new_tags
-from lab.api.listing import page
+from lab.api.listing import as_is, page
 from lab.api.wire import ApiError, Call, Problems, fields, not_found, route
 from lab.models import Address, Json
 
@@ -52,7 +52,7 @@ async def delete_reserved(call: Call) -> Json:
 
 
 async def list_types(call: Call) -> Json:
-    return page(call, catalog.RESERVED_IP_TYPES, lambda row: row, TYPE_KEYS)
+    return page(call, catalog.RESERVED_IP_TYPES, as_is, TYPE_KEYS)
 
 
 def reserve(call: Call, region: str | None, tags: list[str], problems: Problems) -> Json:

@@ -11,7 +11,7 @@ from lab.api.configs import is_active
 from lab.api.labels import check_vpc_label
 from lab.api.listing import page
 from lab.api.vpc_ips import attached
-from lab.api.wire import ApiError, Call, Problems, fields, not_found, route
+from lab.api.wire import ApiError, Call, Problems, fields, route
 from lab.api.wiring import next_free
 from lab.models import Json, NodeBalancer, NodeBalancerVpc, Subnet, Vpc, now
 from lab.network import PRIVATE
@@ -173,10 +173,7 @@ def _subnet_ipv6(item: Json, vpc: Vpc, others: list[Subnet], prefix: str, proble
 
 
 def _subnet(call: Call) -> Subnet:
-    subnet = call.record(Subnet, "subnet_id")
-    if subnet.vpc_id != call.record(Vpc).id:
-        raise not_found()
-    return subnet
+    return call.child(Subnet, "subnet_id", "vpc_id", call.record(Vpc))
 
 
 ROUTES = [

@@ -7,7 +7,7 @@ from typing import Any
 
 from lab import catalog, journal
 from lab.api.labels import check_plain_label, check_tags, new_tags
-from lab.api.listing import page
+from lab.api.listing import as_is, page
 from lab.api.wire import ApiError, Call, Problems, fields, route
 from lab.models import Instance, Json, Volume, now
 
@@ -39,8 +39,7 @@ async def create_volume(call: Call) -> Json:
     elif instance and instance.region != region:
         problems.add("linode_id", f"The Linode is in region {instance.region}, the Volume in {region}")
     encryption = given.get("encryption", "disabled")
-    if encryption not in ("enabled", "disabled"):
-        problems.add("encryption", "Must be one of enabled, disabled")
+    problems.choose("encryption", encryption, ("enabled", "disabled"))
     _check_size(given.get("size", DEFAULT_SIZE), SIZES[0], problems)
     tags = check_tags(given.get("tags", []), problems)
     problems.check()
@@ -132,7 +131,7 @@ async def clone_volume(call: Call) -> Json:
 
 
 async def list_types(call: Call) -> Json:
-    return page(call, catalog.VOLUME_TYPES, lambda row: row, TYPE_KEYS)
+    return page(call, catalog.VOLUME_TYPES, as_is, TYPE_KEYS)
 
 
 async def list_linode_volumes(call: Call) -> Json:

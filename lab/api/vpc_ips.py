@@ -9,7 +9,7 @@ from ipaddress import IPv4Network
 
 from lab.api.configs import is_active
 from lab.api.linode_interfaces import render_ipv6
-from lab.api.listing import page
+from lab.api.listing import as_is, page
 from lab.api.wire import Call, route
 from lab.models import Config, Instance, Interface, Json, NodeBalancer, NodeBalancerVpc, Subnet, Vpc
 
@@ -55,7 +55,7 @@ async def list_all_ipv6s(call: Call) -> Json:
         for instance, config, interface in attached(call)
         for range_, addresses in _ipv6_ranges(interface)
     ]
-    return page(call, rows, lambda row: row, IPV6_KEYS)
+    return page(call, rows, as_is, IPV6_KEYS)
 
 
 def render_ip(call: Call, place: Place) -> Json:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import hmac
 import json
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from lab.models import Json
+from lab.models import Json, Record
 from lab.store import R
 
 if TYPE_CHECKING:
@@ -62,6 +62,19 @@ class Problems:
     def add(self, name: str, reason: str) -> None:
         self._found.append((name, reason))
 
+    def require(self, given: Json, *names: str) -> None:
+        """Note which of the names have no value."""
+        for name in names:
+            if given.get(name) is None:
+                self.add(name, f"{name} is required")
+
+    def choose(self, name: str, value: Any, allowed: Collection[Any]) -> bool:
+        """Return whether a value is one of those that are allowed; note it if not."""
+        if value in allowed:
+            return True
+        self.add(name, f"Must be one of {', '.join(map(str, allowed))}")
+        return False
+
     def include(self, others: Problems, name: str) -> None:
         """Add what was found in the part of the request that is called ``name``."""
         self._found += [(f"{name}.{field}" if field else name, reason) for field, reason in others._found]
@@ -83,6 +96,20 @@ class Call:
     def record(self, kind: type[R], name: str = "id") -> R:
         """Return the record that the path names. Raises ApiError 404."""
         found = self.lab.store.get(kind, self.request.path_params[name])
+        if found is None:
+            raise not_found()
+        return found
+
+    def child(self, kind: type[R], name: str, parent: str, owner: Record) -> R:
+        """Return the record that the path names, and whose field ``parent`` names its owner. Raises ApiError 404."""
+        found = self.record(kind, name)
+        if getattr(found, parent) != owner.id:
+            raise not_found()
+        return found
+
+    def entry(self, entries: Mapping[str, Json]) -> Json:
+        """Return what a table, such as the regions, has by the path's id. Raises ApiError 404."""
+        found = entries.get(self.request.path_params["id"])
         if found is None:
             raise not_found()
         return found

@@ -16,6 +16,7 @@ from lab.balancers import NoBalancers
 from lab.haproxy import Balancer
 from lab.models import Firewall, NodeBalancer, Vpc
 
+SCRIPT = "<img src=x onerror=document.title='taken'>"
 FLAGS = (
     *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
     *("--disable-background-networking", "--disable-component-update", "--window-size=1280,900"),
@@ -38,6 +39,15 @@ def text(browser: Chrome, selector: str = "body") -> str:
     return str(browser.execute_script("return document.querySelector(arguments[0])?.innerText ?? ''", selector))
 
 
+def check_that_it_is_text(browser: Chrome, *selectors: str) -> None:
+    """A label that would be a script is shown in those places, does nothing, and a narrow window holds the page."""
+    wait_for(lambda: all(SCRIPT in text(browser, selector) for selector in selectors))
+    assert browser.title == "The lab"
+    browser.set_window_size(400, 800)
+    assert browser.execute_script("return document.documentElement.scrollWidth <= innerWidth")
+    assert browser.get_log("browser") == []
+
+
 def test_the_fleet_is_shown_as_it_changes(api: Server, browser: Chrome) -> None:
     linodes = [api.linode(label=f"demo-redis-{number}", tags=["demo", "redis"])["id"] for number in (1, 2)]
     for linode in linodes:
@@ -53,14 +63,9 @@ def test_the_fleet_is_shown_as_it_changes(api: Server, browser: Chrome) -> None:
     api.http.post(f"{api.address}/lab/faults", json={"kind": "busy", "count": 3})
     wait_for(lambda: "busy: 3 ×" in text(browser, "#faults"))
 
-    script = "<img src=x onerror=document.title='taken'>"
     api.post("/vpcs", label="plain", region="de-fra-2")
-    api.lab.store.all(Vpc)[0].label = script
-    wait_for(lambda: script in text(browser, "#records"))
-    assert browser.title == "The lab"
-    browser.set_window_size(400, 800)
-    assert browser.execute_script("return document.documentElement.scrollWidth <= innerWidth")
-    assert browser.get_log("browser") == []
+    api.lab.store.all(Vpc)[0].label = SCRIPT
+    check_that_it_is_text(browser, "#records")
 
 
 def test_firewalls_are_shown_in_words(api: Server, browser: Chrome) -> None:
@@ -83,11 +88,8 @@ def test_firewalls_are_shown_in_words(api: Server, browser: Chrome) -> None:
     assert "firewall web" in text(browser, ".card")
     api.put(f"/networking/firewalls/{firewall}", status="disabled")
     wait_for(lambda: "web disabled" in text(browser, "#firewalls .disabled"))
-    script = "<img src=x onerror=document.title='taken'>"
-    api.lab.store.all(Firewall)[0].label = script
-    wait_for(lambda: script in text(browser, "#firewalls") and script in text(browser, ".card"))
-    assert browser.title == "The lab"
-    assert browser.get_log("browser") == []
+    api.lab.store.all(Firewall)[0].label = SCRIPT
+    check_that_it_is_text(browser, "#firewalls", ".card")
 
 
 class Said(NoBalancers):
@@ -129,13 +131,8 @@ def test_nodebalancers_are_shown_with_the_health_of_their_nodes(serve: Callable[
     wait_for(lambda: text(browser, "#nodebalancers .status.down") == "DOWN")
     assert text(browser, "#nodebalancers .status.up") == "UP"
 
-    script = "<img src=x onerror=document.title='taken'>"
-    api.lab.store.all(NodeBalancer)[0].label = script
-    wait_for(lambda: script in text(browser, "#nodebalancers"))
-    assert browser.title == "The lab"
-    browser.set_window_size(400, 800)
-    assert browser.execute_script("return document.documentElement.scrollWidth <= innerWidth")
-    assert browser.get_log("browser") == []
+    api.lab.store.all(NodeBalancer)[0].label = SCRIPT
+    check_that_it_is_text(browser, "#nodebalancers")
     api.delete(f"/nodebalancers/{made['id']}")
     wait_for(lambda: text(browser, "#nodebalancers") == "")
 

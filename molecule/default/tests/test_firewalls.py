@@ -4,10 +4,9 @@
 from __future__ import annotations
 
 import shlex
-import subprocess
 
 import pytest
-from conftest import CLIENTS, Fleet
+from conftest import DROPPED, OPEN, Fleet, dial, dial_from_outside
 
 PORTS = {"load_balancer": 80, "app_server": 8000, "postgres": 5432, "redis": 6379}
 TIERS = list(PORTS)
@@ -18,11 +17,6 @@ ALLOWED = {
     ("app_server", "redis"),
     ("postgres", "postgres"),
 }
-OPEN, DROPPED = 0, 124  # of timeout(1)
-
-
-def dial(address: str, port: int) -> list[str]:
-    return ["timeout", "2", "bash", "-c", f"</dev/tcp/{address}/{port}"]
 
 
 @pytest.mark.parametrize("target", TIERS)
@@ -42,8 +36,7 @@ def test_a_tier_reaches_its_neighbours_and_nobody_else(fleet: Fleet, source: str
 def test_the_world_reaches_the_front_door_and_nothing_else(fleet: Fleet, tier: str, port: int) -> None:
     """From another public address than the administrators'."""
     address = fleet.hostvars[fleet.names(tier)[0]]["ansible_host"]
-    done = subprocess.run(["ip", "netns", "exec", CLIENTS, *dial(address, port)], capture_output=True, check=False)
-    assert done.returncode == (OPEN if (tier, port) == ("load_balancer", 80) else DROPPED), done.stderr
+    assert dial_from_outside(address, port) == (OPEN if (tier, port) == ("load_balancer", 80) else DROPPED)
 
 
 def test_hosts_of_a_tier_are_kept_apart(fleet: Fleet) -> None:

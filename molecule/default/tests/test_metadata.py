@@ -5,15 +5,11 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
-import testinfra
-from conftest import SECRETS, Fleet, eventually
+from conftest import SECRETS, Fleet, account, host_of
 
-API = "http://127.0.0.1:4500/v4/linode/instances"
 SERVICE = "http://169.254.169.254/v1"
 USER_DATA = """#cloud-config
 users: [{name: guest}]
@@ -23,38 +19,20 @@ runcmd: [echo run >> /root/runs]
 
 
 @pytest.fixture(scope="module")
-def api() -> Iterator[httpx.Client]:
-    token = Path("/var/lib/c50k-lab/token").read_text().strip()
-    with httpx.Client(headers={"Authorization": f"Bearer {token}"}, trust_env=False, timeout=60) as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
-def linode(api: httpx.Client) -> Iterator[dict[str, Any]]:
+def linode() -> Iterator[dict[str, Any]]:
     body = {
         **{"label": "mol-metadata", "type": "g6-nanode-1", "region": "de-fra-2", "image": "linode/debian13"},
         "authorized_keys": [(SECRETS / "id_ed25519.pub").read_text()],
         "metadata": {"user_data": base64.b64encode(USER_DATA.encode()).decode()},
     }
-    made = api.post(API, json=body).raise_for_status().json()
-    _runs(api, made)
+    made = account("POST", "/linode/instances", **body)
     yield made
-    api.delete(f"{API}/{made['id']}").raise_for_status()
+    account("DELETE", f"/linode/instances/{made['id']}")
 
 
 @pytest.fixture(scope="module")
 def host(linode: dict[str, Any]) -> Any:
-    options = "-o UserKnownHostsFile=/dev/null -o StrictHostKeyChecking=no -o LogLevel=ERROR"
-    return testinfra.get_host(
-        f"ssh://root@{linode['ipv4'][0]}",
-        ssh_identity_file=str(SECRETS / "id_ed25519"),
-        ssh_extra_args=options,
-    )
-
-
-def _runs(api: httpx.Client, linode: dict[str, Any]) -> None:
-    status = f"{API}/{linode['id']}"
-    eventually(lambda: api.get(status).json()["status"] == "running", 60, f"{linode['label']} running")
+    return host_of(linode)
 
 
 def ask(host: Any, path: str, headers: str = "") -> str:
@@ -63,7 +41,7 @@ def ask(host: Any, path: str, headers: str = "") -> str:
     return str(host.check_output(f"curl -fsS -H 'Metadata-Token: {token}' {headers} {SERVICE}/{path}"))
 
 
-def test_user_data_is_honoured_on_the_first_boot_alone(api: httpx.Client, linode: dict[str, Any], host: Any) -> None:
+def test_user_data_is_honoured_on_the_first_boot_alone(linode: dict[str, Any], host: Any) -> None:
     assert host.check_output("cloud-init status --wait").strip("\n.") == "status: done"
     assert host.check_output("cloud-id") == "akamai"
     secret = host.file("/root/secret")
@@ -73,8 +51,8 @@ def test_user_data_is_honoured_on_the_first_boot_alone(api: httpx.Client, linode
     assert host.check_output("ls /etc/ssh/ssh_host_*.pub") == "/etc/ssh/ssh_host_ed25519_key.pub"
     key = host.check_output("cat /etc/ssh/ssh_host_ed25519_key.pub")
 
-    api.post(f"{API}/{linode['id']}/reboot", json={}).raise_for_status()
-    _runs(api, linode)
+    account("POST", f"/linode/instances/{linode['id']}/reboot")
+    host_of(linode)
     assert host.check_output("cloud-init status --wait").strip("\n.") == "status: done"
     assert host.check_output("cat /root/runs") == "run"
     assert host.check_output("cat /etc/ssh/ssh_host_ed25519_key.pub") == key

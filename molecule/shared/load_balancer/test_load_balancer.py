@@ -151,8 +151,9 @@ def test_what_is_asked_for(fleet: Fleet) -> None:
     own = {"load_balancer_sticky": True, "load_balancer_slow_start": 2} if ENGINE == "haproxy" else {}
     run = play("site", **both, **own)
     assert run.returncode == 0, run.stdout
+    front_door = fleet.front_door
     try:
-        with httpx.Client(base_url=fleet.front_door, timeout=5) as client:
+        with httpx.Client(base_url=front_door, timeout=5) as client:
             time.sleep(2)
             seen = [client.get("/") for _number in range(10)]
             assert len({answer.json()["host"] for answer in seen}) == 1
@@ -160,7 +161,7 @@ def test_what_is_asked_for(fleet: Fleet) -> None:
             assert ("backend" in client.cookies) == (ENGINE == "haproxy")
             time.sleep(2)
             with ThreadPoolExecutor(16) as executor:
-                many = list(executor.map(lambda _number: httpx.get(f"{fleet.front_door}/", timeout=5), range(200)))
+                many = list(executor.map(lambda _number: httpx.get(f"{front_door}/", timeout=5), range(200)))
             counts = Counter(answer.status_code for answer in many)
             assert set(counts) == {200, 429}, counts
             limited = next(answer for answer in many if answer.status_code == 429)

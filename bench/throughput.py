@@ -4,7 +4,8 @@
 
 Flow: a small fleet (site.yml) with the contenders on its app hosts, of which one runs at a time -> wrk on the load
 generator, round after round, each contender and route in turn -> the median of each, and its ratio to ours in the same
-round, in bench/results/throughput.json. Usage: bench/throughput.py [--rounds 3] [--seconds 8]
+round; then each over a number of connections; then ours with arrivals that do not wait for answers, at 70 % of the
+most it did -> bench/results/throughput.json. Usage: bench/throughput.py [--rounds 3] [--seconds 8]
 """
 
 from __future__ import annotations
@@ -27,12 +28,18 @@ CONTENDERS = ("items, haproxy", "items, nginx", "items, no load balancer", "fast
 # The published design has no cache, and makes its calls on every route.
 ROUTES = {"cached": {"ITEMS": "100", "QUERY": ""}, "calling_out": {"ITEMS": "1000", "QUERY": "?source=replica"}}
 CONNECTIONS = 64
+SWEEP = (8, 32, 128, 512, 2048)
+# Arrivals of so many clients, each with pauses of random length, hardly wait for each other's answers.
+CLIENTS = 2000
+OPEN_LOOP_SHARE = 0.7
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=8)
+    parser.add_argument("--contenders", nargs="+", default=CONTENDERS, choices=CONTENDERS)
+    parser.add_argument("--only-compare", action="store_true", help="not over connections, not open-loop")
     parser.add_argument("--as-it-is", action="store_true", help="leave the fleet as the run before made it")
     options = parser.parse_args()
     if not options.as_it_is:
@@ -44,17 +51,38 @@ def main() -> int:
     rows: list[dict[str, Any]] = []
     with upstream(latency=0, processes=1):
         for number in range(options.rounds):
-            for contender in CONTENDERS:
+            for contender in options.contenders:
                 bench.start(contender)
-                for route in ROUTES:
-                    row = {"round": number, "contender": contender, "route": route, **bench.load(contender, route)}
-                    say(f"{contender:24} {route:12} {row['requests_a_second']:>9,.0f}/s  p99 {row['p99_ms']:.1f} ms")
-                    rows.append(row)
+                rows += [{"round": number, **bench.measure(contender, route, CONNECTIONS)} for route in ROUTES]
+        result = {"connections": CONNECTIONS, "workers": APP_SERVERS * WORKERS, "summary": summary(rows), "rows": rows}
+        if not options.only_compare:
+            result |= {"sweep": sweep(bench, options.contenders), "open_loop": open_loop(bench, rows)}
     bench.start(CONTENDERS[0])
-    result = {"connections": CONNECTIONS, "workers": APP_SERVERS * WORKERS, "summary": summary(rows), "rows": rows}
     RESULT.write_text(json.dumps(result, indent=1) + "\n")
-    print(json.dumps(result["summary"], indent=2))
+    print(json.dumps({key: value for key, value in result.items() if key != "rows"}, indent=2))
     return 0
+
+
+def sweep(bench: Bench, contenders: list[str]) -> list[dict[str, Any]]:
+    """Return a row for each contender, route and number of connections."""
+    found = []
+    for contender in contenders:
+        bench.start(contender)
+        found += [bench.measure(contender, route, connections) for route in ROUTES for connections in SWEEP]
+    return found
+
+
+def open_loop(bench: Bench, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return a row for each of our engines and routes, at a share of the most it did."""
+    found = []
+    for contender in ENGINES:
+        bench.start(contender)
+        for route in ROUTES:
+            own = [row for row in rows if (row["contender"], row["route"]) == (contender, route)]
+            rate = OPEN_LOOP_SHARE * statistics.median(row["requests_a_second"] for row in own)
+            row = bench.measure(contender, route, CLIENTS, rate)
+            found.append({**row, "rate": round(rate, 1), "p99_to_p50": round(row["p99_ms"] / row["p50_ms"], 2)})
+    return found
 
 
 class Bench:
@@ -88,17 +116,22 @@ class Bench:
         else:
             self.fleet.run(self.balancer, f"{stop} systemctl start {engine}; sleep 3")
 
-    def load(self, contender: str, route: str) -> dict[str, Any]:
-        """Return what one run of wrk counted, after a short one that warms the caches."""
+    def measure(self, contender: str, route: str, connections: int, rate: float = 0) -> dict[str, Any]:
+        """Return what one run of wrk counted, after a short one to warm up; with `rate`, arrivals a second."""
         if contender == "items, no load balancer":
             host, target = self.balancer, f"http://{self.fleet.private('app_server')[0]}:8000"
         else:
             host, target = self.generator, f"http://{self.fleet.public('load_balancer')[0]}"
         settings = " ".join(f"{name}='{value}'" for name, value in ROUTES[route].items())
-        wrk = f"{settings} wrk -t 1 -c {CONNECTIONS} --timeout 10s -s /root/items.lua"
+        if rate:
+            settings += f" PAUSE={1000 * connections / rate}"
+        wrk = f"ulimit -n hard; {settings} wrk -t 1 -c {connections} --timeout 10s -s /root/items.lua"
         output = self.fleet.run(host, f"{wrk} -d 2 {target} >/dev/null; {wrk} -d {self.seconds} {target}")
         found: dict[str, Any] = json.loads(output.splitlines()[-1])
-        return {**found, "requests_a_second": round(found["requests"] / found["microseconds"] * 1e6, 1)}
+        found["requests_a_second"] = round(found["requests"] / found["microseconds"] * 1e6, 1)
+        said = f"{found['requests_a_second']:>9,.0f}/s  p50 {found['p50_ms']:.1f} ms  p99 {found['p99_ms']:.1f} ms"
+        say(f"{contender:24} {route:12} {connections:>5} connections {said}")
+        return {"contender": contender, "route": route, "connections": connections, **found}
 
 
 def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -107,6 +140,8 @@ def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for contender in CONTENDERS:
         for route in ROUTES:
             own = [row for row in rows if (row["contender"], row["route"]) == (contender, route)]
+            if not own:
+                continue
             ours = [row for row in rows if (row["contender"], row["route"]) == (CONTENDERS[0], route)]
             ratios = [a["requests_a_second"] / b["requests_a_second"] for a, b in zip(ours, own, strict=True)]
             medians = {

@@ -15,6 +15,7 @@ import re
 import resource
 import signal
 import socket
+from typing import cast
 
 import uvloop
 
@@ -40,8 +41,7 @@ class Caller(asyncio.Protocol):
     transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
 
     def data_received(self, data: bytes) -> None:
         match = REQUEST.match(data)

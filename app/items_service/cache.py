@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import math
 import random
@@ -16,6 +15,7 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from items_service.batch import Batch
 from items_service.settings import Settings
 
 TIMEOUT = 0.25  # seconds to connect, to be answered, and to wait for a free connection
@@ -62,8 +62,7 @@ class Cache:
         # longer than a request can last, so that no reader of the old row can fill the cache after this
         self._settle = max(SETTLE, math.ceil(settings.upstream_timeout) + 2)
         self._retry_at = 0.0
-        self._wanted: dict[int, asyncio.Future[Cached | None]] = {}
-        self._reader: asyncio.Task[None] | None = None
+        self._answers = Batch(self._read)
 
     async def __aenter__(self) -> Cache:
         return self
@@ -73,12 +72,7 @@ class Cache:
 
     async def get(self, item_id: int) -> Cached | None:
         """The answer, JUST_WRITTEN, or None if there is none or the cache is lost."""
-        if item_id not in self._wanted:
-            self._wanted[item_id] = asyncio.get_running_loop().create_future()
-        future = self._wanted[item_id]
-        if self._reader is None:
-            self._reader = asyncio.create_task(self._read_wanted())
-        return await asyncio.shield(future)
+        return await self._answers.ask(item_id)
 
     async def fill(self, item_id: int, answer: bytes) -> None:
         """Keep an answer, in the place of an old one, unless the item has been written since it was read."""
@@ -102,15 +96,12 @@ class Cache:
         """Raise an error of Redis or the system unless the cache answers."""
         await self._redis.ping()
 
-    async def _read_wanted(self) -> None:
-        """One MGET for all that was asked for while the one before it was under way."""
-        while self._wanted:
-            wanted, self._wanted = self._wanted, {}
-            answers = await self._try(self._redis.mget, [KEY.format(item_id) for item_id in wanted])
-            now = time.time()
-            for future, value in zip(wanted.values(), answers or [None] * len(wanted), strict=True):
-                future.set_result(None if value is None else _cached(value, now))
-        self._reader = None
+    async def _read(self, ids: list[int]) -> dict[int, Cached]:
+        values = await self._try(self._redis.mget, [KEY.format(item_id) for item_id in ids])
+        now = time.time()
+        return {
+            item_id: _cached(value, now) for item_id, value in zip(ids, values or (), strict=False) if value is not None
+        }
 
     async def _try(self, command: Callable[..., Awaitable[Any]], *arguments: Any, **options: Any) -> Any:
         """The command's result, or None if the cache is lost."""

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, Literal
 
 import sqlalchemy as sa
 from sqlalchemy import event, exc
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from items_service.batch import Batch
 from items_service.settings import Settings
 
 STATEMENT_TIMEOUT = 3  # seconds, kept by the server
@@ -42,6 +45,10 @@ items = sa.Table(
     sa.Column("version", sa.Integer, server_default=sa.text("1"), nullable=False),
 )
 
+# one statement however many ids, so that it is prepared once
+IDS = sa.bindparam("ids", type_=ARRAY(sa.BigInteger))
+BY_ID = sa.select(items, sa.func.pg_is_in_recovery().label("recovering")).where(items.c.id == sa.any_(IDS))
+
 COLUMNS = tuple(str(column.name) for column in items.columns)  # plain strings: orjson takes no others as keys
 
 Item = dict[str, Any]
@@ -59,6 +66,10 @@ class Database:
         self._write = _engine(settings, settings.database_write)
         same = settings.database_read == settings.database_write
         self._read = self._write if same else _engine(settings, settings.database_read)
+        self._batches: dict[Role, Batch[int, sa.Row[Any]]] = {
+            "primary": Batch(partial(self._rows, self._write)),
+            "replica": Batch(partial(self._rows, self._read)),
+        }
 
     async def __aenter__(self) -> Database:
         return self
@@ -69,11 +80,13 @@ class Database:
 
     async def read(self, ids: Iterable[int], source: Role) -> tuple[dict[int, Item], Role | None]:
         """The items by id, and which kind of server truly answered (None if no item was found)."""
-        query = sa.select(items, sa.func.pg_is_in_recovery().label("recovering")).where(items.c.id.in_(ids))
-        async with _connection(self._write if source == "primary" else self._read) as connection:
-            rows = (await connection.execute(query)).all()
-        found = {row.id: _item(row) for row in rows}
-        return found, ("replica" if rows[0].recovering else "primary") if rows else None
+        answers = await asyncio.gather(*map(self._batches[source].ask, ids))
+        rows = [row for row in answers if row is not None]
+        return {row.id: _item(row) for row in rows}, ("replica" if rows[0].recovering else "primary") if rows else None
+
+    async def _rows(self, engine: AsyncEngine, ids: list[int]) -> dict[int, sa.Row[Any]]:
+        async with _connection(engine) as connection:
+            return {row.id: row for row in await connection.execute(BY_ID, {"ids": ids})}
 
     async def insert(self, values: Item) -> Item:
         query = sa.insert(items).values(values).returning(items)

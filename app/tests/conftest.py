@@ -55,6 +55,12 @@ class Services:
             host=str(self.sockets), port=port, user="postgres", password=self.password, dbname=name, autocommit=True
         )
 
+    def somebody_waits(self) -> bool:
+        """Whether a statement waits for a lock on the items."""
+        waiting = "SELECT 1 FROM pg_locks WHERE NOT granted AND relation = 'items'::regclass"
+        with self.connect() as connection:
+            return connection.execute(waiting).fetchone() is not None
+
     def database_url(self, ports: str = "5432", name: str = "app", query: str = "") -> str:
         hosts = ",".join([str(self.sockets)] * len(ports.split(",")))
         return f"postgresql+psycopg://app@/{name}?host={hosts}&port={ports}{query}"

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import concurrent.futures
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import httpx
 from conftest import Serve, Service, Services, wait_for
@@ -50,23 +53,47 @@ def test_cache_that_refuses_us(serve: Serve, services: Services, item_id: int) -
             assert (answer.status_code, answer.headers["X-Cache"]) == (200, "miss")
 
 
+@contextmanager
+def locked_items(services: Services) -> Iterator[Callable[[], None]]:
+    """Nobody reads or writes an item until what this gives is called."""
+    with services.connect() as locker:
+        locker.execute("BEGIN")
+        locker.execute("LOCK TABLE items IN ACCESS EXCLUSIVE MODE")
+
+        def release() -> None:
+            locker.execute("ROLLBACK")
+
+        yield release
+
+
 def test_exhausted_pool(serve: Serve, services: Services, item_id: int) -> None:
     service = serve(DATABASE_POOL_SIZE="1", DATABASE_MAX_OVERFLOW="0", DATABASE_POOL_TIMEOUT="0.2")
-    path = f"/items/{item_id}?source=primary"
+
+    def put(_: int) -> httpx.Response:
+        return httpx.put(f"{service.url}/items/{item_id}", json={"name": "x"}, timeout=15)
+
+    with locked_items(services) as release, concurrent.futures.ThreadPoolExecutor(3) as executor:
+        first = executor.submit(put, 0)
+        wait_for(services.somebody_waits, "the first write to wait in the database")
+        for answer in executor.map(put, range(2)):
+            assert_unavailable(answer)
+        release()
+        assert first.result().status_code == 200
+    assert put(0).status_code == 200
+
+
+def test_reads_that_come_together_take_one_connection(serve: Serve, services: Services, item_id: int) -> None:
+    service = serve(DATABASE_POOL_SIZE="1", DATABASE_MAX_OVERFLOW="0", DATABASE_POOL_TIMEOUT="0.2")
 
     def get(_: int) -> httpx.Response:
-        return httpx.get(service.url + path, timeout=15)
+        return httpx.get(f"{service.url}/items/{item_id}?source=primary", timeout=15)
 
-    with services.connect() as locker, concurrent.futures.ThreadPoolExecutor(3) as executor:
-        with locker.transaction():
-            locker.execute("LOCK TABLE items IN ACCESS EXCLUSIVE MODE")
-            first = executor.submit(get, 0)
-            waiting = "SELECT 1 FROM pg_locks WHERE NOT granted AND relation = 'items'::regclass"
-            wait_for(lambda: locker.execute(waiting).fetchone(), "the first read to wait in the database")
-            for answer in executor.map(get, range(2)):
-                assert_unavailable(answer)
-        assert first.result().status_code == 200
-    assert get(0).status_code == 200
+    with locked_items(services) as release, concurrent.futures.ThreadPoolExecutor(20) as executor:
+        answers = [executor.submit(get, number) for number in range(20)]
+        wait_for(services.somebody_waits, "a read to wait in the database")
+        time.sleep(1)  # longer than any of them would wait for a connection of its own
+        release()
+        assert {answer.result().status_code for answer in answers} == {200}
 
 
 def test_read_only_primary_and_recovery(serve: Serve, services: Services) -> None:

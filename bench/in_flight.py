@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import subprocess
 import sys
 import threading
@@ -28,10 +29,14 @@ HELD = 10.0  # seconds at least
 HOLDER = "/usr/local/lib/hold.py"
 UPSTREAM_FILES = 18_000  # connections of one process of the external API
 
-ROUTES = {
+ROUTES: dict[str, dict[str, Any]] = {
     # past the caches, so that each request makes its own two calls
-    "calling_out": {"path": "/items/{id}?source=replica", "want": '"id":{id},', "rate": 400},
-    "long_poll": {"path": "/items/{id}/changes?timeout=300", "want": '"id":{id},', "rate": 4000},
+    "calling_out": {
+        "path": "/items/{id}?source=replica",
+        "want": ['"id":{id},', '"details":{"userId":1,'],
+        "rate": 400,
+    },
+    "long_poll": {"path": "/items/{id}/changes?timeout=300", "want": ['"id":{id},', '"name":"written"'], "rate": 4000},
 }
 
 
@@ -78,7 +83,8 @@ def hold(fleet: Fleet, options: argparse.Namespace, rate: float, latency: float 
     generator = fleet.names("load_generator")[0]
     words = ["python3", HOLDER, *(f"http://{address}" for address in fleet.public("load_balancer"))]
     words += ["--requests", str(options.requests), "--rate", str(rate), "--ids", str(ITEMS), "--timeout", "300"]
-    words += ["--path", f"'{route['path']}'", "--want", f"'{route['want']}'"]
+    words += ["--path", shlex.quote(route["path"])]
+    words += [word for part in route["want"] for word in ("--want", shlex.quote(part))]
     before = memory_used()
     process = subprocess.Popen(fleet.ssh(generator, *words), stdout=subprocess.PIPE, text=True)
     watch = Watch(fleet, generator, before)

@@ -44,7 +44,9 @@ def main() -> int:
     options = parser.parse_args()
     if not options.as_it_is:
         say("site.yml, and the contenders")
-        play("site", fleet_tiers=tiers(1, APP_SERVERS, 1), app_server_workers=WORKERS)
+        for engine in ("nginx", "haproxy"):  # each leaves its configuration, and the last one serves
+            hosts = tiers(1, APP_SERVERS, 1)
+            play("site", fleet_tiers=hosts, app_server_workers=WORKERS, load_balancer_engine=engine)
         play("../bench/contenders/install", contender_workers=WORKERS)
     bench = Bench(Fleet(), options.seconds)
     bench.copy_script()
@@ -112,7 +114,7 @@ class Bench:
         engine = ENGINES.get(contender, "haproxy")
         stop = "systemctl stop haproxy nginx; pkill -x nginx; sleep 0.5;"
         if contender == "published":
-            self.fleet.run(self.balancer, f"{stop} nginx -c /etc/nginx/published.conf")
+            self.fleet.run(self.balancer, f"{stop} nginx -c /etc/nginx/published.conf >/dev/null 2>&1 </dev/null")
         else:
             self.fleet.run(self.balancer, f"{stop} systemctl start {engine}; sleep 3")
 

@@ -69,7 +69,7 @@ class Wish:
 
     targets: list[tuple[str, int]]
     path: str
-    want: str
+    want: list[str]
     status: int
     ids: int
     rate: float  # connections a second, of this process
@@ -158,10 +158,10 @@ class Holder:
 
     def judge(self, request: Request, head: bytes, body: bytes) -> None:
         status = int(head[9:12])
-        wanted = self.wish.want.replace("{id}", str(self.wish.id_of(request.number))).encode()
+        item = str(self.wish.id_of(request.number))
         if status != self.wish.status:
             self.fail(request, f"status {status}")
-        elif wanted not in body:
+        elif any(part.replace("{id}", item).encode() not in body for part in self.wish.want):
             self.fail(request, f"a wrong body, such as {body[:100]!r}")
         else:
             self.counts.answered += 1
@@ -234,7 +234,9 @@ def main() -> int:
     parser.add_argument("targets", nargs="+", help="http://ADDRESS[:PORT], each gets its share")
     parser.add_argument("--requests", type=int, required=True, help="how many to keep in flight")
     parser.add_argument("--path", default="/", help="{id} is the number of an item")
-    parser.add_argument("--want", default="", help="what each body has to contain; {id} as in the path")
+    parser.add_argument(
+        "--want", action="append", default=[], help="what each body has to contain; {id} as in the path"
+    )
     parser.add_argument("--status", type=int, default=200)
     parser.add_argument("--ids", type=int, default=1000, help="items to spread the requests over")
     parser.add_argument("--rate", type=float, default=1000, help="connections a second, of all processes")

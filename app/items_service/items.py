@@ -6,8 +6,7 @@ Data: for each item one answer, bytes of JSON. Flow: a worker's memory -> Redis 
 from __future__ import annotations
 
 import asyncio
-import logging
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -15,8 +14,6 @@ from items_service.cache import JUST_WRITTEN, Cache
 from items_service.database import Database, Item, Role
 from items_service.hot import HotAnswers
 from items_service.upstream import Upstream
-
-logger = logging.getLogger(__name__)
 
 
 class NoItem(Exception):
@@ -69,8 +66,7 @@ class Items:
 
     def _missed(self, item_id: int, done: asyncio.Task[Answer]) -> None:
         del self._misses[item_id]
-        if not done.cancelled() and (error := done.exception()):
-            logger.debug("item %s: %r", item_id, error)  # also marks it as seen, where nobody waits any more
+        _seen(done)
 
     async def _fill(self, item_id: int) -> Answer:
         answer = await self._compose(item_id, "replica", "miss")
@@ -80,6 +76,7 @@ class Items:
 
     async def _compose(self, item_id: int, source: Role, cache: str) -> Answer:
         details = asyncio.gather(self._upstream.details(item_id), self._upstream.details(item_id + 1))
+        details.add_done_callback(_seen)
         try:
             rows, database = await self._database.read((item_id, item_id + 1), source)
             if item_id not in rows:
@@ -94,3 +91,9 @@ class Items:
             }
         )
         return Answer(body, cache, database, main.ok and related.ok)
+
+
+def _seen(done: asyncio.Future[Any]) -> None:
+    """Take note of an error for which nobody may wait any more, or asyncio writes it into the log."""
+    if not done.cancelled():
+        done.exception()

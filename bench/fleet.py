@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -103,11 +104,13 @@ class Fleet:
 
     def in_flight(self) -> int:
         """Return the requests that the app hosts say they work on."""
-        total = 0.0
-        for name, address in zip(self.names("app_server"), self.private("app_server"), strict=True):
+
+        def of(name: str, address: str) -> float:
             said = self.run(name, "curl", "--silent", "--max-time", "20", f"http://{address}:8000/metrics")
-            total += sum(float(value) for value in re.findall(r"^http_requests_in_flight (\S+)$", said, re.MULTILINE))
-        return int(total)
+            return sum(float(value) for value in re.findall(r"^http_requests_in_flight (\S+)$", said, re.MULTILINE))
+
+        with ThreadPoolExecutor() as executor:  # at once, or the sum is of different moments
+            return int(sum(executor.map(of, self.names("app_server"), self.private("app_server"))))
 
 
 @contextmanager

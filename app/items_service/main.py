@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import socket
 from collections.abc import AsyncIterator
@@ -66,6 +67,13 @@ class ResponseHeaders:
         await self.app(scope, receive, send_with_headers if scope["type"] == "http" else send)
 
 
+def spare_the_collector() -> None:
+    """Look for cycles seldom: each look walks over what all the requests in flight hold, thousands of them."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
+
+
 async def http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     return JSON({"error": error.detail}, error.status_code, headers=dict(error.headers or {}))
@@ -98,6 +106,7 @@ def create_app(settings: Settings) -> ASGIApp:
                 "cache": cache.check,
             }
             items = Items(database, cache, upstream, hot)
+            spare_the_collector()
             async with Health(checks, settings.drain_seconds, changes.release) as health, in_flight.reported():
                 yield State(database=database, items=items, changes=changes, health=health)
 

@@ -15,7 +15,7 @@ from items_service.settings import Settings
 
 POSTS = 100  # how many the external API has
 LARGEST = 64 * 1024  # bytes of an answer
-CONNECT_TIMEOUT = timedelta(seconds=1)
+CONNECT_TIMEOUT = timedelta(seconds=3)  # a lost SYN is sent again after one second
 FAILURES = 20
 COOL_DOWN = 1.0  # seconds
 logger = logging.getLogger(__name__)

@@ -98,7 +98,7 @@ def create_app(settings: Settings) -> ASGIApp:
                 "cache": cache.check,
             }
             items = Items(database, cache, upstream, hot)
-            async with Health(checks, settings.drain_seconds, changes.release) as health, in_flight.reported():
+            async with Health(checks, changes.release) as health, in_flight.reported():
                 yield State(database=database, items=items, changes=changes, health=health)
 
     service = Starlette(

@@ -36,7 +36,7 @@ ROUTES: dict[str, dict[str, Any]] = {
         "want": ['"id":{id},', '"details":{"userId":1,'],
         "rate": 300,
     },
-    "long_poll": {"path": "/items/{id}/changes?timeout=300", "want": ['"id":{id},', '"name":"written"'], "rate": 4000},
+    "long_poll": {"path": "/items/{id}/changes?timeout=600", "want": ['"id":{id},', '"name":"written"'], "rate": 4000},
 }
 
 
@@ -82,7 +82,7 @@ def hold(fleet: Fleet, options: argparse.Namespace, rate: float, latency: float 
     route = ROUTES[options.route]
     generator = fleet.names("load_generator")[0]
     words = ["python3", HOLDER, *(f"http://{address}" for address in fleet.public("load_balancer"))]
-    words += ["--requests", str(options.requests), "--rate", str(rate), "--ids", str(ITEMS), "--timeout", "300"]
+    words += ["--requests", str(options.requests), "--rate", str(rate), "--ids", str(ITEMS), "--timeout", "600"]
     words += ["--path", shlex.quote(route["path"])]
     words += [word for part in route["want"] for word in ("--want", shlex.quote(part))]
     before = memory_used()

@@ -20,7 +20,7 @@ from items_service.hot import WROTE
 from items_service.items import Items, NoItem
 
 LARGEST_ID = 2**63 - 2  # its related item still is a bigint
-LONGEST_POLL = 300  # seconds
+LONGEST_POLL = 600  # seconds
 
 
 class State(TypedDict):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
-import threading
+import os
 from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 PERIOD = 2.0  # seconds between two rounds of checks
 TIMEOUT = 3.0  # seconds for one check
+LOOK = 0.1  # seconds between two looks for the notice of a stop
 logger = logging.getLogger(__name__)
 
 Check = Callable[[], Awaitable[None]]
@@ -19,33 +20,28 @@ Check = Callable[[], Awaitable[None]]
 class Health:
     """Checks the shared dependencies in the background, and drains before a stop.
 
-    Servers stop listening at SIGTERM, and a load balancer then learns of it from refused connections. So the signal
-    is held back: for `drain_seconds` the worker serves on, /readyz says 503 and every answer closes its connection.
-    A second SIGTERM stops at once.
+    Servers stop listening at SIGTERM, and a load balancer then learns of it from refused connections. So whoever stops
+    the service first writes the file `draining` into $RUNTIME_DIRECTORY, with the seconds until the signal: for so long
+    the worker serves on, /readyz says 503 and every answer closes its connection.
     """
 
-    def __init__(self, checks: Mapping[str, Check], drain_seconds: float, on_stop: Callable[[], None]) -> None:
+    def __init__(self, checks: Mapping[str, Check], on_stop: Callable[[], None]) -> None:
         """`on_stop` is called when the drain is over, and ends what would wait longer."""
         self.started = False
         self.draining = False
         self.lost: list[str] = []
         self._checks = checks
-        self._drain_seconds = drain_seconds
         self._on_stop = on_stop
+        self._notice = Path(os.environ.get("RUNTIME_DIRECTORY", "/nonexistent"), "draining")
 
     async def __aenter__(self) -> Health:
-        self._task = asyncio.create_task(self._watch())
-        self._holds_signal = self._drain_seconds > 0 and threading.current_thread() is threading.main_thread()
-        if self._holds_signal:
-            self._server_handler = signal.getsignal(signal.SIGTERM)
-            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._drain)
+        self._tasks = [asyncio.create_task(self._watch()), asyncio.create_task(self._drain())]
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._holds_signal:
-            self._release_signal()
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def report(self) -> tuple[int, dict[str, Any]]:
         """HTTP status and content."""
@@ -72,16 +68,16 @@ class Health:
         except Exception:
             return False
 
-    def _drain(self) -> None:
+    async def _drain(self) -> None:
+        while not (seconds := self._announced()):
+            await asyncio.sleep(LOOK)
         self.draining = True
-        self._release_signal()
-        asyncio.get_running_loop().call_later(self._drain_seconds, self._stop)
-
-    def _stop(self) -> None:
+        await asyncio.sleep(float(seconds))
         self._on_stop()
-        signal.raise_signal(signal.SIGTERM)
 
-    def _release_signal(self) -> None:
-        asyncio.get_running_loop().remove_signal_handler(signal.SIGTERM)
-        signal.signal(signal.SIGTERM, self._server_handler)
-        self._holds_signal = False
+    def _announced(self) -> str:
+        """The seconds until the stop, as they are written; empty while there is none."""
+        try:
+            return self._notice.read_text().strip()
+        except FileNotFoundError:
+            return ""

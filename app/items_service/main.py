@@ -107,7 +107,7 @@ def create_app(settings: Settings) -> ASGIApp:
             }
             items = Items(database, cache, upstream, hot)
             spare_the_collector()
-            async with Health(checks, settings.drain_seconds, changes.release) as health, in_flight.reported():
+            async with Health(checks, changes.release) as health, in_flight.reported():
                 yield State(database=database, items=items, changes=changes, health=health)
 
     service = Starlette(

@@ -40,7 +40,6 @@ class Settings:
     upstream_max_connections: int
     upstream_timeout: float
     release_id: str
-    drain_seconds: float
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Settings:
@@ -62,7 +61,6 @@ class Settings:
             upstream_max_connections=int(_number(environ, "UPSTREAM_MAX_CONNECTIONS", 1000, 1, 1_000_000)),
             upstream_timeout=_number(environ, "UPSTREAM_TIMEOUT", 5.0, 0.1, 300),
             release_id=_text(environ, "RELEASE_ID", "development", r"[\w.+-]{1,128}", "letters, digits and ._+-"),
-            drain_seconds=_number(environ, "DRAIN_SECONDS", 2.0, 0, 60),
         )
 
 

@@ -182,7 +182,6 @@ def environment(services: Services, external_server: External) -> dict[str, str]
         "CACHE_URL": f"unix://app@{services.sockets}/redis.sock",
         "UPSTREAM_URL": external_server.url,
         "RELEASE_ID": "test-release",
-        "DRAIN_SECONDS": "0",
     }
     alembic(environment, "upgrade", "head")
     services.wait_for_replay()

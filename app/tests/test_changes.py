@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import httpx
 import pytest
@@ -42,9 +43,9 @@ def test_the_time_is_kept(service: Service, item_id: int) -> None:
 @pytest.mark.parametrize(
     ("query", "words"),
     [
-        ("timeout=0", "timeout must be a whole number from 1 to 300"),
-        ("timeout=301", "timeout must be a whole number from 1 to 300"),
-        ("timeout=x", "timeout must be a whole number from 1 to 300"),
+        ("timeout=0", "timeout must be a whole number from 1 to 600"),
+        ("timeout=601", "timeout must be a whole number from 1 to 600"),
+        ("timeout=x", "timeout must be a whole number from 1 to 600"),
         ("after=-1", "after must be a whole number from 0 to"),
     ],
 )
@@ -74,11 +75,10 @@ def test_news_is_heard_again_after_the_cache_was_lost(serve: Serve, services: Se
         assert waiting.result().status_code == 200
 
 
-def test_who_waits_is_answered_before_a_stop(serve: Serve, item_id: int) -> None:
-    service = serve(DRAIN_SECONDS="1")
+def test_who_waits_is_answered_before_a_stop(serve: Serve, item_id: int, tmp_path: Path) -> None:
+    service = serve(RUNTIME_DIRECTORY=str(tmp_path))
     with ThreadPoolExecutor(1) as executor:
         waiting = executor.submit(poll, service, item_id, "timeout=60")
         time.sleep(0.5)
-        service.process.terminate()
+        (tmp_path / "draining").write_text("1\n")
         assert waiting.result().status_code == 204
-        service.process.wait(5)

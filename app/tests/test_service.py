@@ -10,8 +10,12 @@ import pytest
 from conftest import External, Serve, Service, wait_for
 from websockets.sync.client import connect
 
-GUNICORN = ["gunicorn", "--bind", "127.0.0.1:{port}", "--worker-class", "uvicorn_worker.UvicornWorker"]
-GUNICORN += ["--graceful-timeout", "10"]
+GUNICORN = ["gunicorn", "--bind", "127.0.0.1:{port}", "--graceful-timeout", "10", "--worker-class"]
+ENGINES = {
+    "uvicorn": [*GUNICORN, "uvicorn_worker.UvicornWorker"],
+    "gunicorn": [*GUNICORN, "asgi"],
+    "granian": ["granian", "--interface", "asgi", "--port", "{port}"],
+}
 
 
 @pytest.mark.parametrize("path", ["/health", "/livez", "/readyz"])
@@ -44,23 +48,25 @@ def test_websocket_echo(service: Service) -> None:
             assert websocket.recv(timeout=5) == message
 
 
-def test_drains_before_it_stops(serve: Serve, item_id: int) -> None:
-    service = serve(GUNICORN, DRAIN_SECONDS="1")
+@pytest.mark.parametrize("engine", ENGINES)
+def test_drains_before_it_stops(serve: Serve, item_id: int, tmp_path: Path, engine: str) -> None:
+    service = serve(ENGINES[engine], RUNTIME_DIRECTORY=str(tmp_path))
     wait_for(lambda: service.ready() == {"status": "ok"}, "the service to be ready")
-    service.process.send_signal(signal.SIGTERM)
+    (tmp_path / "draining").write_text("1\n")
 
     wait_for(lambda: service.ready() == {"status": "draining"}, "the drain")
     ready = httpx.get(f"{service.url}/readyz")
     assert (ready.status_code, ready.headers["Connection"]) == (503, "close")
     item = httpx.get(f"{service.url}/items/{item_id}")
     assert (item.status_code, item.headers["Connection"]) == (200, "close")
+    service.process.send_signal(signal.SIGTERM)
     assert service.process.wait(10) == 0
 
 
 def test_requests_in_flight_are_counted_over_all_workers(serve: Serve, external: External, tmp_path: Path) -> None:
     (tmp_path / "gauge_livesum_999999999.db").write_bytes(b"")  # of a worker that is gone
     service = serve(
-        [*GUNICORN, "--workers", "2"],
+        [*ENGINES["uvicorn"], "--workers", "2"],
         RUNTIME_DIRECTORY=str(tmp_path),
     )
 

@@ -49,7 +49,6 @@ def test_defaults() -> None:
         ("UPSTREAM_MAX_CONNECTIONS", "many", "from 1 to 1e+06"),
         ("UPSTREAM_TIMEOUT", "301", "from 0.1 to 300"),
         ("RELEASE_ID", "a b", "letters"),
-        ("DRAIN_SECONDS", "-1", "from 0 to 60"),
         ("CREDENTIALS_DIRECTORY", "/nonexistent", "database_password"),
     ],
 )

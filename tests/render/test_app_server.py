@@ -61,6 +61,8 @@ def test_good_input_passes():
         ({"app_server_credentials": {"a": ""}}, "app_server_credentials cannot hold a"),
         ({"app_server_trusted_proxies": ["*"]}, "app_server_trusted_proxies has *"),
         ({"app_server_check_path": "readyz"}, "app_server_check_path is 'readyz'"),
+        ({"app_server_engine": "hypercorn"}, "app_server_engine is 'hypercorn'"),
+        ({"app_server_drain_seconds": 61}, "app_server_drain_seconds is 61"),
         ({"app_server_keep_releases": 0}, "app_server_keep_releases 0"),
         ({"app_server_open_files": 100}, "app_server_open_files is 100"),
     ],
@@ -117,6 +119,41 @@ def test_the_three_stops_follow_one_another():
     assert '"timeout_graceful_shutdown": 20' in text
     assert settings(app_server_stop_timeout="20")["graceful_timeout"] == 25
     assert "TimeoutStopSec=30" in unit(app_server_stop_timeout="20")
+
+
+def command(**variables) -> list[str]:
+    known = templar("app_server", **(GIVEN | variables))
+    return known.template(known.available_variables["__app_server_command"])
+
+
+def test_gunicorns_own_workers():
+    given = {"app_server_engine": "gunicorn", "app_server_open_files": 20000}
+    text = render("app_server", "gunicorn.conf.py.j2", **GIVEN, **given)
+    assert 'worker_class = "asgi"' in text
+    assert "uvicorn" not in text
+    assert settings(**given)["bind"] == settings()["bind"]
+
+
+def test_granian_listens_refuses_and_stops_as_the_others():
+    given = {"app_server_engine": "granian", "app_server_open_files": 20000, "app_server_stop_timeout": 20}
+    words = command(**given)
+    assert {"--host=10.0.2.10", "--port=8000", "--workers=4"} <= set(words)
+    assert {"--backpressure=19800", "--workers-kill-timeout=25"} <= set(words)
+    idle = load("load_balancer", "vars/main.yml")["__load_balancer_backend_idle"]
+    assert f"--http1-header-read-timeout={60 * 1000}" in words and idle < 60
+    lines = unit(**given)
+    assert "Type=exec" in lines and "Type=notify" in unit()
+
+
+def test_granian_believes_the_load_balancers_alone():
+    text = render("app_server", "granian_app.py.j2", **GIVEN, app_server_trusted_proxies=["10.0.1.0/24"])
+    assert "from service.main import app as application" in text
+    assert 'trusted_hosts=["10.0.1.0/24"]' in text
+
+
+def test_the_application_is_told_before_it_stops():
+    told = "ExecStop=/bin/sh -c 'echo 3 >/run/app/draining; sleep 3'"
+    assert told in unit(app_server_drain_seconds=3)
 
 
 def test_the_unit_loads_each_credential_and_shows_none():

@@ -1,0 +1,73 @@
+#!/usr/bin/env python
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What runs the application, side by side: uvicorn's workers, gunicorn's own, granian.
+
+Flow: the fleet of throughput.py, its release run by each engine in turn (site.yml) -> wrk over HAProxy, round after
+round -> the median of each, its ratio to the default in the same round, and the memory of an app host after the run
+-> bench/results/engines.json. Usage: bench/engines.py [--rounds 3] [--seconds 8]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+from fleet import Fleet, play, tiers, upstream
+from throughput import APP_SERVERS, CONNECTIONS, ROUTES, WORKERS, Bench, say
+
+RESULT = Path(__file__).parent / "results" / "engines.json"
+ENGINES = ("uvicorn", "gunicorn", "granian")
+OURS = "items, haproxy"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=int, default=8)
+    options = parser.parse_args()
+    rows: list[dict[str, Any]] = []
+    with upstream(latency=0, processes=1):
+        for number in range(options.rounds):
+            for engine in ENGINES:
+                say(f"site.yml: {engine}")
+                play("site", fleet_tiers=tiers(1, APP_SERVERS, 1), app_server_workers=WORKERS, app_server_engine=engine)
+                bench = Bench(Fleet(), options.seconds)
+                bench.copy_script()
+                for route in ROUTES:
+                    row = bench.measure(OURS, route, CONNECTIONS)
+                    rows.append({**row, "round": number, "engine": engine, "memory_mib": memory(bench.fleet)})
+    result = {"connections": CONNECTIONS, "workers": WORKERS, "summary": summary(rows), "rows": rows}
+    RESULT.write_text(json.dumps(result, indent=1) + "\n")
+    print(json.dumps(result["summary"], indent=2))
+    return 0
+
+
+def memory(fleet: Fleet) -> int:
+    """Return the MiB that the service's processes have for themselves on the first app host."""
+    path = "/sys/fs/cgroup$(systemctl show -P ControlGroup app)"
+    script = f"for pid in $(cat {path}/cgroup.procs); do grep Private_Dirty /proc/$pid/smaps_rollup; done"
+    return sum(int(line.split()[1]) for line in fleet.run(fleet.names("app_server")[0], script).splitlines()) // 1024
+
+
+def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return for each engine and route the medians, and its ratio to the default, round by round."""
+    found = []
+    for engine in ENGINES:
+        for route in ROUTES:
+            own = [row for row in rows if (row["engine"], row["route"]) == (engine, route)]
+            default = [row for row in rows if (row["engine"], row["route"]) == (ENGINES[0], route)]
+            ratios = [a["requests_a_second"] / b["requests_a_second"] for a, b in zip(own, default, strict=True)]
+            keys = ("requests_a_second", "p50_ms", "p99_ms", "memory_mib")
+            medians = {key: statistics.median(row[key] for row in own) for key in keys}
+            failed = sum(row["failed"] for row in own)
+            ratio = round(statistics.median(ratios), 2)
+            found.append({"engine": engine, "route": route, **medians, "failed": failed, "to_the_default": ratio})
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -4,12 +4,16 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import socket
 import time
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -145,37 +149,179 @@ def test_slow_clients_are_cut_off_and_hold_nobody_up(fleet: Fleet, client: httpx
             connection.close()
 
 
-def test_what_is_asked_for(fleet: Fleet) -> None:
-    """The options of both engines, and of HAProxy alone; then the defaults again."""
-    both = {"load_balancer_algorithm": "source", "load_balancer_rate_limit": 20, "load_balancer_compression": True}
-    own = {"load_balancer_sticky": True, "load_balancer_slow_start": 2} if ENGINE == "haproxy" else {}
-    run = play("site", **both, **own)
+def test_what_nobody_asked_for_is_off(fleet: Fleet, client: httpx.Client) -> None:
+    assert client.post("/", content=b"x" * 20_000).status_code == 200, "the application says how large a body may be"
+    balancer = fleet.tier("load_balancer")[0]
+    assert balancer.run(f"curl --http2-prior-knowledge --silent {fleet.front_door}").rc != 0
+    assert client.get("/unlogged").status_code == 200
+    assert "/unlogged" not in balancer.check_output(f"journalctl --sync && journalctl --unit {ENGINE} --boot")
+
+
+def ask(**options: Any) -> None:
+    """Run site.yml with these options, and what is not among them as by default."""
+    run = play("site", **options)
     assert run.returncode == 0, run.stdout
-    front_door = fleet.front_door
-    try:
-        with httpx.Client(base_url=front_door, timeout=5) as client:
-            time.sleep(2)
-            seen = [client.get("/") for _number in range(10)]
-            assert len({answer.json()["host"] for answer in seen}) == 1
-            assert seen[0].headers["content-encoding"] == "gzip"
-            assert ("backend" in client.cookies) == (ENGINE == "haproxy")
-            time.sleep(2)
-            with ThreadPoolExecutor(16) as executor:
-                many = list(executor.map(lambda _number: httpx.get(f"{front_door}/", timeout=5), range(200)))
-            counts = Counter(answer.status_code for answer in many)
-            assert set(counts) == {200, 429}, counts
-            limited = next(answer for answer in many if answer.status_code == 429)
-            assert limited.headers["retry-after"] == "1"
-            assert limited.json() == {"error": "too many requests, try again later"}
-    finally:
-        again = play("site")
-        assert again.returncode == 0, again.stdout
 
 
-@pytest.mark.skipif(ENGINE == "haproxy", reason="it is what nginx cannot do")
-@pytest.mark.parametrize("option", ["load_balancer_sticky", "load_balancer_slow_start"])
-def test_what_nginx_cannot_do_is_refused(option: str) -> None:
-    run = play("site", **{option: True if option.endswith("sticky") else 10})
+class TestFunctions:
+    """What both engines can be asked for, and what one of them alone; then the defaults again."""
+
+    OPTIONS = {
+        "load_balancer_algorithm": "source",
+        "load_balancer_rate_limit": 20,
+        "load_balancer_compression": True,
+        "load_balancer_max_body": 1000,
+        "load_balancer_http2": True,
+        "load_balancer_access_log_share": 50,
+    }
+    OWN = {"haproxy": {"load_balancer_sticky": True, "load_balancer_slow_start": 2}, "nginx": {}}
+
+    @pytest.fixture(scope="class", autouse=True)
+    def folder(self, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+        """Static files, which nginx serves."""
+        folder = tmp_path_factory.mktemp("static")
+        (folder / "style.css").write_text("a { color: red }\n")
+        (folder / "deep").mkdir()
+        (folder / "deep" / "gone.txt").write_text("not for long\n")
+        (folder / ".hidden").write_text("stays here\n")
+        ask(**self.options(folder))
+        yield folder
+        ask()
+
+    def options(self, folder: Path) -> dict[str, Any]:
+        static = {"load_balancer_static": {"/static/": str(folder)}} if ENGINE == "nginx" else {}
+        return self.OPTIONS | self.OWN[ENGINE] | static
+
+    @pytest.fixture(autouse=True)
+    def unlimited(self) -> None:
+        """Each test begins with its full rate."""
+        time.sleep(2)
+
+    def test_a_client_stays_with_its_backend(self, client: httpx.Client) -> None:
+        assert len({client.get("/").json()["host"] for _number in range(10)}) == 1
+        assert ("backend" in client.cookies) == (ENGINE == "haproxy")
+
+    def test_an_answer_is_compressed(self, client: httpx.Client) -> None:
+        assert client.get("/").headers["content-encoding"] == "gzip"
+
+    def test_a_body_too_large_is_refused(self, client: httpx.Client) -> None:
+        assert client.post("/", content=b"x" * 1000).status_code == 200
+        answer = client.post("/", content=b"x" * 1001)
+        assert answer.status_code == 413
+        assert answer.json() == {"error": "the body is too large"}
+        assert answer.headers["x-request-id"]
+
+    def test_http2_is_spoken_and_http1_still(self, fleet: Fleet, client: httpx.Client) -> None:
+        balancer = fleet.tier("load_balancer")[0]
+        version = "curl --http2-prior-knowledge --silent --output /dev/null --write-out '%{http_code} %{http_version}'"
+        assert balancer.check_output(f"{version} {fleet.front_door}") == "200 2"
+        assert client.get("/").http_version == "HTTP/1.1"
+
+    def test_a_share_of_the_requests_is_logged(self, fleet: Fleet, client: httpx.Client) -> None:
+        balancer = fleet.tier("load_balancer")[0]
+        answers = [client.get("/logged?secret=1") for _number in range(60)]
+        ids = {answer.headers["x-request-id"]: answer.status_code for answer in answers}
+        assert len(ids) == 60
+        journal = f"journalctl --sync && journalctl --unit {ENGINE} --boot --output cat | grep request_id"
+        logged = [json.loads(line) for line in balancer.check_output(journal).splitlines()]
+        lines = [line for line in logged if line["request_id"] in ids]
+        assert 0 < len(lines) < 60
+        backends = set(fleet.names("app_server")) | {""}
+        for line in lines:
+            assert ids[line["request_id"]] == line["status"]
+            assert (line["client"], line["method"], line["path"]) == ("198.51.100.254", "GET", "/logged")
+            assert line["bytes"] > 0
+            assert line["duration_ms"] >= 0
+            assert line["backend"] in backends
+
+    @pytest.mark.skipif(ENGINE == "haproxy", reason="it serves no files, and says so")
+    def test_static_files_are_served_as_the_folder_has_them(self, client: httpx.Client, folder: Path) -> None:
+        answer = client.get("/static/style.css")
+        assert (answer.status_code, answer.headers["content-type"]) == (200, "text/css")
+        assert answer.text == "a { color: red }\n"
+        seen = {"If-None-Match": answer.headers["etag"]}
+        assert client.get("/static/style.css", headers=seen).status_code == 304
+        assert client.get("/static/.hidden").status_code == 404
+        assert client.get("/static/%2e%2e/style.css").json()["host"], "outside the prefix is the application"
+        assert client.get("/static/deep/gone.txt").status_code == 200
+        (folder / "deep" / "gone.txt").unlink()
+        (folder / "style.css").write_text("a { color: blue }\n")
+        ask(**self.options(folder))
+        assert client.get("/static/deep/gone.txt").status_code == 404
+        assert client.get("/static/style.css", headers=seen).text == "a { color: blue }\n"
+
+    def test_a_client_is_limited(self, fleet: Fleet) -> None:
+        front_door = fleet.front_door  # asked for once: the account limits its clients too
+        with ThreadPoolExecutor(16) as executor:
+            many = list(executor.map(lambda _number: httpx.get(front_door, timeout=5), range(200)))
+        counts = Counter(answer.status_code for answer in many)
+        assert set(counts) == {200, 429}, counts
+        limited = next(answer for answer in many if answer.status_code == 429)
+        assert limited.headers["retry-after"] == "1"
+        assert limited.json() == {"error": "too many requests, try again later"}
+
+
+class TestLayer4:
+    """Connections instead of requests; then the defaults again."""
+
+    @pytest.fixture(scope="class", autouse=True)
+    def mode(self) -> Iterator[None]:
+        ask(load_balancer_mode="tcp")
+        yield
+        ask()
+
+    def seen(self, fleet: Fleet, **headers: str) -> dict[str, Any]:
+        """What the application sees of a connection of its own."""
+        answer: dict[str, Any] = httpx.get(fleet.front_door, headers=headers, timeout=5).json()
+        return answer
+
+    def test_both_app_hosts_answer(self, fleet: Fleet) -> None:
+        heard = {self.seen(fleet)["host"] for _ in range(20)}
+        assert heard == {name.replace("_", "-") for name in fleet.names("app_server")}
+
+    def test_a_connection_stays_with_its_backend(self, client: httpx.Client) -> None:
+        assert len({client.get("/").json()["host"] for _ in range(20)}) == 1
+
+    def test_the_load_balancer_is_the_client_and_no_header_is_believed(self, fleet: Fleet) -> None:
+        forged = {"X-Forwarded-For": "192.0.2.99", "X-Forwarded-Proto": "https"}
+        seen = self.seen(fleet, **forged)
+        addresses = fleet.tier("load_balancer")[0].check_output("hostname --all-ip-addresses").split()
+        assert seen["client"] in addresses
+        assert seen["scheme"] == "http"
+        assert seen["headers"]["x-forwarded-for"] == "192.0.2.99", "it looks at no request"
+
+    def test_a_websocket_goes_through(self, fleet: Fleet) -> None:
+        test_a_websocket_goes_through(fleet)
+
+    def test_no_connection_fails_when_an_app_host_stops(self, fleet: Fleet) -> None:
+        stopped = fleet.tier("app_server")[0]
+        try:
+            stopped.check_output("systemctl stop app")
+            heard = {self.seen(fleet)["host"] for _ in range(50)}
+            assert heard == {fleet.names("app_server")[1].replace("_", "-")}
+        finally:
+            stopped.check_output("systemctl start app")
+        everyone = {name.replace("_", "-") for name in fleet.names("app_server")}
+        eventually(lambda: {self.seen(fleet)["host"] for _ in range(10)} == everyone, 30, "the host's return")
+
+
+REFUSED = {
+    "haproxy": {"load_balancer_static": {"/static/": "/tmp"}},
+    "nginx": {"load_balancer_sticky": True, "load_balancer_slow_start": 10},
+}
+
+
+@pytest.mark.parametrize(("option", "value"), REFUSED[ENGINE].items())
+def test_what_the_engine_cannot_do_is_refused(option: str, value: Any) -> None:
+    run = play("site", **{option: value})
     assert run.returncode != 0
-    assert f"{option} is" in run.stdout
-    assert "but Debian's nginx" in " ".join(run.stdout.split())
+    said = " ".join(run.stdout.split())
+    assert option in said
+    assert {"haproxy": "but HAProxy serves no files", "nginx": "but Debian's nginx"}[ENGINE] in said
+
+
+def test_the_defaults_are_back(fleet: Fleet, client: httpx.Client) -> None:
+    assert client.get("/static/style.css").json()["host"]
+    assert "content-encoding" not in client.get("/").headers
+    assert client.get("/").json()["client"] == "198.51.100.254"
+    assert fleet.tier("load_balancer")[0].run("ls /srv/load_balancer_static").stdout == ""

@@ -27,7 +27,7 @@ FLEET: dict[str, Any] = {
         "app_server": {"app_server_port": 8000},
         "postgres": {"postgres_port": 5432},
         "redis": {"redis_port": 6379},
-        "load_generator": {},
+        "load_generator": {"load_generator_port": 5557},
     },
 }
 

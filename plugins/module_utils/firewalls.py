@@ -28,6 +28,7 @@ GRAPH = {
     "app_server_port": ("load_balancer",),
     "postgres_port": ("app_server", "postgres"),
     "redis_port": ("app_server",),
+    "load_generator_port": ("load_generator",),
 }
 EVERYWHERE = ("0.0.0.0/0", "::/0")
 

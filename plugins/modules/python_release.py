@@ -11,7 +11,8 @@ short_description: Make a release archive of a Python application on the control
 version_added: 1.0.0
 description:
   - Makes one tar.gz with the application in C(app/), and its locked dependencies for the Python of the hosts
-    in C(site-packages/), so that no host needs to reach a package registry.
+    in C(site-packages/), so that no host needs to reach a package registry. Programs that a package brings are in
+    C(site-packages/bin/); scripts, which begin with the path of a Python, are left out.
   - The application is a folder, a commit of a git repository, or a built wheel.
   - It runs on the control node, whatever host the task is for, with the C(pip) of the Python that runs Ansible.
   - The same files, lock and target make the same archive, byte for byte, with the same id, whether they come from a

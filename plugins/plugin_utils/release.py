@@ -19,13 +19,13 @@ import sys
 import tarfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
 # Changes when the same input makes another archive.
-FORMAT = 1
+FORMAT = 2
 ID_LENGTH = 12
 # Seconds that pip may take, and that a run waits for another one on the same cache.
 PIP_TIMEOUT = 900
@@ -261,8 +261,12 @@ def pip_install(folder: Path, target: Target, what: str, *arguments: str) -> Non
             f"pip ({sys.executable} -m pip) cannot install {what} for Python {target.python_version} on "
             f"{target.architecture}:\n" + "\n".join(said[-12:])
         )
-    # Scripts start with the path of this machine's Python, and a wheel's own address is one of this machine.
-    shutil.rmtree(folder / "bin", ignore_errors=True)
+    # Scripts start with the path of this machine's Python, which programs do not; a wheel's own address is one of it.
+    for script in (folder / "bin").glob("*"):
+        if script.read_bytes()[:2] == b"#!":
+            script.unlink()
+    with suppress(OSError):  # where a program stays, or there never was one
+        (folder / "bin").rmdir()
     for record in folder.glob("*.dist-info/RECORD"):
         address = record.with_name("direct_url.json")
         address.unlink(missing_ok=True)

@@ -3,7 +3,7 @@
 
 Data: connections, each with one request of its own: opened, sent, answered, failed. Flow: a process for every so many
 connections opens its share at a steady rate and waits; the parent adds them up, one line a second on standard error,
-and prints a report as JSON at the end.
+and prints a report as JSON at the end. With --samples it prints a line of JSON a second instead, as samples.py does.
 
 A request has failed when its connection is refused, reset or closed early, when its status or body is not as wanted,
 or when it is not answered in time. Nothing is sent twice. Needs nothing but Python.
@@ -22,6 +22,7 @@ import socket
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from multiprocessing.connection import Connection, wait
 from typing import Any
@@ -29,6 +30,7 @@ from urllib.parse import urlsplit
 
 FILES_RESERVED = 100
 STEP = 0.02  # seconds between two turns of opening connections
+TELL = 0.2  # seconds between two words of a process to its parent
 LARGEST = 1 << 20  # bytes of an answer
 
 
@@ -105,7 +107,7 @@ class Holder:
                 self.start(next(self.numbers), now)
             for descriptor, events in self.poller.poll(STEP, 1024):
                 self.go_on(self.open[descriptor], events)
-            if now - said >= 1:
+            if now - said >= TELL:
                 self.parent.send(self.counts)
                 said = now
             if now - looked >= 1:
@@ -187,8 +189,11 @@ def length_of(head: bytes) -> int:
     return 0
 
 
-def hold(wish: Wish, requests: int, processes: int, until: int) -> dict[str, Any]:
-    """Run the processes; return the report: the counts, ``most_in_flight``, and ``seconds_held`` with ``until``."""
+def hold(wish: Wish, requests: int, processes: int, until: int, say: Callable[[float, Counts], None]) -> dict[str, Any]:
+    """Run the processes; return the report: the counts, ``most_in_flight``, and ``seconds_held`` with ``until``.
+
+    ``say`` gets the seconds and the counts so far, every second and at the end.
+    """
     running: list[Connection] = []
     latest: dict[Connection, Counts] = {}
     shares = [range(first, requests, processes) for first in range(processes)]
@@ -218,15 +223,32 @@ def hold(wish: Wish, requests: int, processes: int, until: int) -> dict[str, Any
         held = max(held, now - held_since if held_since else 0.0)
         if now - said >= 1:
             said = now
-            show(f"{now - started:4.0f} s  in flight {total.in_flight:,}  sent {total.sent:,}  failed {total.failed:,}")
+            say(now - started, total)
+    say(now - started, total)
     for child in children:
         child.join()
     report = {**asdict(total), "failures": dict(total.failures.most_common(10))}
     return {**report, "most_in_flight": most, "seconds_held": round(held, 1), "seconds": round(now - started, 1)}
 
 
-def show(line: str) -> None:
+def show(seconds: float, counts: Counts) -> None:
+    line = f"{seconds:4.0f} s  in flight {counts.in_flight:,}  sent {counts.sent:,}  failed {counts.failed:,}"
     print(line, file=sys.stderr, flush=True)
+
+
+def sampler(route: str) -> Callable[[float, Counts], None]:
+    """Return what writes a sample of all that has happened since the one before."""
+    before = Counts()
+
+    def sample(_seconds: float, counts: Counts) -> None:
+        nonlocal before
+        failed = counts.failed - before.failed
+        ended = {"requests": counts.answered - before.answered + failed, "failed": failed, "ms": {}}
+        line = {"time": int(time.time()), "source": os.getpid(), "active": counts.in_flight}
+        print(json.dumps({**line, "routes": {route: ended}, "failures": counts.failures - before.failures}), flush=True)
+        before = counts
+
+    return sample
 
 
 def main() -> int:
@@ -241,6 +263,7 @@ def main() -> int:
     parser.add_argument("--ids", type=int, default=1000, help="items to spread the requests over")
     parser.add_argument("--rate", type=float, default=1000, help="connections a second, of all processes")
     parser.add_argument("--timeout", type=float, default=120, help="seconds that an answer may take")
+    parser.add_argument("--samples", action="store_true", help="a line of JSON a second, in place of the report")
     options = parser.parse_args()
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
@@ -255,7 +278,10 @@ def main() -> int:
         rate=options.rate / processes,
         timeout=options.timeout,
     )
-    report = hold(wish, options.requests, processes, until=options.requests)
+    say = sampler(f"GET {options.path}") if options.samples else show
+    report = hold(wish, options.requests, processes, options.requests, say)
+    if options.samples:
+        return 0  # whoever adds the samples up judges them
     print(json.dumps(report), flush=True)
     return 0 if report["failed"] == 0 and report["answered"] == options.requests else 1
 

@@ -85,6 +85,18 @@ def test_the_archive_holds_the_source_and_the_packages_of_the_target(source: Pat
     assert said.stdout == "for the hosts\npure\n"
 
 
+def test_a_program_of_a_package_is_there_and_can_be_run(tmp_path: Path, wheels: Path) -> None:
+    program = {"tool-1.0.data/scripts/program": "\x7fELF", "tool-1.0.data/scripts/script": "#!python\n"}
+    lock = tmp_path / "app/requirements.txt"
+    lock.parent.mkdir()
+    lock.write_text(f"tool==1.0 {make_wheel(wheels, 'tool', 'py3-none-any', 'tool', files=program)}\n")
+    release = described(lock.parent)
+    build(release, tmp_path / "cache")
+    with tarfile.open(archive_path(tmp_path / "cache", release)) as tar:
+        found = {member.name: member.mode for member in tar if "/bin/" in member.name}
+    assert found == {"site-packages/bin/program": 0o755}
+
+
 def test_the_same_content_makes_the_same_bytes_anywhere(source: Path, tmp_path: Path) -> None:
     first = described(source)
     build(first, tmp_path / "one")

@@ -27,7 +27,7 @@ FLEET: dict[str, Any] = {
         "app_server": {"app_server_port": 8000},
         "postgres": {"postgres_port": 5432},
         "redis": {"redis_port": 6379},
-        "load_generator": {},
+        "load_generator": {"load_generator_port": 5557},
     },
 }
 
@@ -74,10 +74,12 @@ def test_behind_a_nodebalancer_it_is_the_nodebalancer_that_is() -> None:
 
 
 def test_a_tier_is_reached_by_its_neighbours_alone() -> None:
-    app, postgres, redis = (inbound(FLEET, tier) for tier in ("app_server", "postgres", "redis"))
+    tiers = ("app_server", "postgres", "redis", "load_generator")
+    app, postgres, redis, load = (inbound(FLEET, tier) for tier in tiers)
     assert app["app-server-port"]["addresses"] == {"ipv4": ["10.0.1.0/24"]}
     assert postgres["postgres-port"]["addresses"] == {"ipv4": ["10.0.2.0/24", "10.0.3.0/24"]}
     assert redis["redis-port"]["addresses"] == {"ipv4": ["10.0.2.0/24"]}
+    assert load["load-generator-port"]["addresses"] == {"ipv4": ["10.0.5.0/24"]}
     for rules in (app, postgres, redis):
         assert rules["ssh"]["addresses"] == {"ipv4": ["192.0.2.7/32"], "ipv6": ["2001:db8::/64"]}
         assert set(rules) == {"ssh", "ping", next(name for name in rules if name.endswith("-port"))}

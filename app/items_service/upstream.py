@@ -45,11 +45,13 @@ class Breaker:
         self._retry_at = now + COOL_DOWN
         return True
 
-    def note(self, succeeded: bool) -> None:
-        if succeeded:
+    def note(self, failure: Exception | None) -> None:
+        if failure is None:
             self._failures = 0
             return
         self._failures += 1
+        if self._failures == 1:
+            logger.warning("the external API: %r", failure)
         if self._failures == FAILURES:
             logger.warning("the external API failed %s times in a row: one call in %s s", FAILURES, COOL_DOWN)
             self._retry_at = time.monotonic() + COOL_DOWN
@@ -61,7 +63,7 @@ class Upstream:
         self._url = settings.upstream_url
         self._breaker = Breaker()
         # httpx costs four times as much for each call, over any transport, and its own pool slows down with the number
-        # of calls under way (bench/results/upstream.json)
+        # of calls under way (bench/results/upstream_client.json)
         self._client = (
             ClientBuilder()
             .max_connections(settings.upstream_max_connections)
@@ -89,14 +91,14 @@ class Upstream:
             async with request.build_streamed() as response:
                 status = response.status
                 body = await response.body_reader.read(LARGEST + 1) or b""
-            self._breaker.note(status < 500)
+            self._breaker.note(None if status < 500 else ValueError(f"status {status}"))
             if not 200 <= status < 300:
                 return Details({"error": f"External service returned status {status}"}, ok=False)
             if len(body) > LARGEST:
                 raise ValueError(f"longer than {LARGEST} bytes")
             return Details(orjson.loads(memoryview(body)), ok=True)
-        except TransportError:
-            self._breaker.note(False)
+        except TransportError as error:
+            self._breaker.note(error)
             return UNAVAILABLE
         except Exception as error:
             logger.warning("the external API's answer cannot be used: %r", error)

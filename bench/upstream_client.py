@@ -127,9 +127,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=3)
-    parser.add_argument(
-        "--one", nargs=2, help=argparse.SUPPRESS
-    )  # client, calls under way
+    parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)  # client, calls under way
     options = parser.parse_args()
     if options.one:
         client, under_way = options.one

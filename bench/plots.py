@@ -81,11 +81,11 @@ def themed(svg: str) -> str:
 
 def draw_bars(axes: Axes, bars: Sequence[Bar], panel: Panel) -> None:
     places = range(len(bars))
-    values = [bar.value for bar in bars]
+    values = [item.value for item in bars]
     goal, said = panel.goal or (0.0, "")
-    top = max(*values, goal)
-    axes.barh(places, values, height=0.66, color=[OURS if bar.ours else OTHERS for bar in bars])
-    axes.set_yticks(places, [bar.label for bar in bars])
+    top = max(*values, goal, 0) or 1
+    axes.barh(places, values, height=0.66, color=[OURS if item.ours else OTHERS for item in bars])
+    axes.set_yticks(places, [item.label for item in bars])
     axes.tick_params(axis="y", length=0, labelcolor=INK)
     axes.set_ylim(max(len(bars), 2) - 0.5, -0.5)  # from top to bottom
     axes.spines.bottom.set_visible(False)
@@ -93,9 +93,9 @@ def draw_bars(axes: Axes, bars: Sequence[Bar], panel: Panel) -> None:
     axes.set_xticks([tick for tick in MaxNLocator(4).tick_values(0, top) if tick <= top])
     axes.xaxis.set_major_formatter(FuncFormatter(plain))
     axes.set_xlabel(panel.x, loc="left")
-    for place, bar in zip(places, bars, strict=True):
-        place_of_note = (max(bar.value, goal), place)
-        axes.annotate(bar.note, place_of_note, (6, 0), textcoords="offset points", va="center")
+    for place, item in zip(places, bars, strict=True):
+        place_of_note = (max(item.value, goal, 0), place)
+        axes.annotate(item.note, place_of_note, (6, 0), textcoords="offset points", va="center")
     if panel.goal:
         axes.axvline(goal, color=GOAL, linestyle="--", linewidth=1.2)
         axes.annotate(said, (goal, 1), (3, 2), xycoords=("data", "axes fraction"), textcoords="offset points")

@@ -168,15 +168,14 @@ def memory(results: Results) -> Section:
             if row["route"] == name
         )
         goal = (MEMORY_KIB, f"goal ≤ {MEMORY_KIB:g}") if name == "long_poll" else None
-        if bars:
-            panels.append(Panel(ROUTES[name], "KiB each", bars=bars, goal=goal))
+        panels.append(Panel(ROUTES[name], "KiB each", bars=bars, goal=goal))
     return Section(
         "Memory per request in flight",
         "What the whole machine uses more than before the run, without the client, divided by the requests in flight: "
         "load balancer, app, and the kernel's share of every connection. Calling out, each request has two more "
         "connections, and the external API that holds them counts too.",
         hold_commands(rows),
-        (Chart("Memory per request in flight", tuple(panels)),) if panels else (),
+        drawn("Memory per request in flight", panels),
     )
 
 
@@ -208,7 +207,7 @@ def contenders(results: Results) -> Section:
         "ratio of ours with HAProxy to it in the same round. Contenders have the same caches and do the same work; as "
         "published has no cache, and calls out on every route.",
         ("bench/throughput.py",),
-        (Chart("Requests a second of each contender", with_bars(panels)),) if rows else (),
+        drawn("Requests a second of each contender", panels),
         (Table(columns, cells),) if rows else (),
     )
 
@@ -220,19 +219,19 @@ def over_concurrency(results: Results) -> Section:
         "p50_ms": ("Median latency", "p50, ms"),
         "p99_ms": ("Tail latency", "p99, ms"),
     }
-    charts = []
+    charts: list[Chart] = []
     for key, (title, y) in axes.items():
         panels = [
             Panel(f"{title}, {ROUTES[name]}", "connections", y, lines=lines_of(rows, name, key), log=True)
             for name in MEASURED_ROUTES
         ]
-        charts.append(Chart(f"{title} over concurrency", tuple(panel for panel in panels if panel.lines)))
+        charts += drawn(f"{title} over concurrency", panels)
     cells = tuple((contender(row), route(row), f"{row['connections']:,}", *measured(row)) for row in rows)
     return Section(
         "Throughput and latency over concurrency",
         "The same requests over a number of connections, each with one request at a time. Both axes are logarithmic.",
         ("bench/throughput.py",),
-        tuple(charts) if rows else (),
+        tuple(charts),
         (Table(("contender", "route", "connections", *MEASURED), cells, "every number"),) if rows else (),
     )
 
@@ -275,7 +274,7 @@ def open_loop(results: Results) -> Section:
         "Tail latency, open-loop",
         "Arrivals that do not wait for answers, at random moments, at 70 % of the highest throughput.",
         ("bench/throughput.py",),
-        (Chart("p99 divided by p50", with_bars(panels)),) if rows else (),
+        drawn("p99 divided by p50", panels),
         (Table(("contender", "route", "arrivals a second", *MEASURED, "p99 ÷ p50"), cells),) if rows else (),
     )
 
@@ -306,7 +305,7 @@ def engines(results: Results) -> Section:
         f"The same release under each app_server_engine, over HAProxy, {found.get('connections', 64)} connections, "
         f"{found.get('workers', 2)} workers.",
         ("bench/engines.py",),
-        (Chart("Requests a second of each engine", with_bars(panels)),) if rows else (),
+        drawn("Requests a second of each engine", panels),
         (Table(columns, cells),) if rows else (),
     )
 
@@ -375,8 +374,10 @@ def rate_and_default(row: Row, default: str) -> str:
     return f"{rate}, {ratio}the default"
 
 
-def with_bars(panels: Sequence[Panel]) -> tuple[Panel, ...]:
-    return tuple(panel for panel in panels if panel.bars)
+def drawn(title: str, panels: Sequence[Panel]) -> tuple[Chart, ...]:
+    """Return one chart of the panels that have something to draw, or none."""
+    found = tuple(panel for panel in panels if panel.bars or panel.lines)
+    return (Chart(title, found),) if found else ()
 
 
 def contender(row: Row) -> str:

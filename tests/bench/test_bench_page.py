@@ -109,6 +109,15 @@ def test_a_chart_is_xml_without_colours_of_its_own_and_the_same_each_time() -> N
         assert draw(chart) == svg
 
 
+def test_values_that_no_axis_shows_are_no_error() -> None:
+    results = made_up.results()
+    for row in results["in_flight"]:
+        row["memory_kib_each"] = -0.3
+    for row in results["throughput"]["sweep"] + results["throughput"]["summary"]:
+        row.update(requests_a_second=0.0, p50_ms=0.0, p99_ms=0.0)
+    assert all(draw(chart) for section in sections(results) for chart in section.charts)
+
+
 def test_bars_and_lines_carry_their_notes() -> None:
     bars = (Bar("a & b", 0.0, "none", True), Bar("c", 3.0, "3 of <them>", False))
     lines = (Line("one", ((1.0, 2.0), (8.0, 2.0)), 0), Line("two", ((1.0, 2.0), (8.0, 2.0)), 7))

@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: up down test lint docs bootstrap clean
+.PHONY: up down test lint bench docs bootstrap clean
 
 up:
 	@lab/up
@@ -18,6 +18,10 @@ test: bootstrap
 
 lint: bootstrap
 	@tests/lint
+
+# The numbers, in bench/results, and the page that shows them; SMOKE=1 for ten minutes of it.
+bench: bootstrap
+	@bench/run
 
 # The reference of every role, module, plugin and filter, as pages of reStructuredText.
 docs: bootstrap

@@ -18,6 +18,7 @@ from typing import Any
 
 PROJECT = Path(__file__).parent.parent
 INVENTORY = PROJECT / "bench" / "inventory"
+RESULTS = Path(os.environ.get("BENCH_RESULTS") or PROJECT / "bench" / "results")
 BIN = Path(sys.executable).parent
 UPSTREAM = ("198.51.100.250", 9000)
 UPSTREAM_NAMESPACE = "c50k-upstream"

@@ -17,12 +17,11 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 from typing import Any
 
-from fleet import Fleet, memory_used, play, tiers, upstream
+from fleet import RESULTS, Fleet, memory_used, play, tiers, upstream
 
-RESULT = Path(__file__).parent / "results" / "in_flight.json"
+RESULT = RESULTS / "in_flight.json"
 APP_SERVERS = 4
 ITEMS = 1000  # that are there from the first migration on
 HELD = 10.0  # seconds at least

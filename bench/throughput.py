@@ -18,9 +18,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from fleet import Fleet, play, tiers, upstream
+from fleet import RESULTS, Fleet, play, tiers, upstream
 
-RESULT = Path(__file__).parent / "results" / "throughput.json"
+RESULT = RESULTS / "throughput.json"
 SCRIPT = Path(__file__).with_name("items.lua")
 APP_SERVERS, WORKERS = 1, 2
 ENGINES = {"items, haproxy": "haproxy", "items, nginx": "nginx"}

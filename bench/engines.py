@@ -13,13 +13,12 @@ import argparse
 import json
 import statistics
 import sys
-from pathlib import Path
 from typing import Any
 
-from fleet import Fleet, play, tiers, upstream
+from fleet import RESULTS, Fleet, play, tiers, upstream
 from throughput import APP_SERVERS, CONNECTIONS, ROUTES, WORKERS, Bench, say
 
-RESULT = Path(__file__).parent / "results" / "engines.json"
+RESULT = RESULTS / "engines.json"
 ENGINES = ("uvicorn", "gunicorn", "granian")
 OURS = "items, haproxy"
 

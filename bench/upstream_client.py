@@ -24,8 +24,9 @@ from typing import Any
 
 import orjson
 import uvloop
+from fleet import RESULTS
 
-RESULT = Path(__file__).parent / "results" / "upstream_client.json"
+RESULT = RESULTS / "upstream_client.json"
 PORT = 9100
 BASE = f"http://127.0.0.1:{PORT}"
 UNDER_WAY = (64, 2000)

@@ -12,7 +12,7 @@ from typing import Any
 Row = Mapping[str, Any]
 Results = Mapping[str, Any]
 
-NAMES = ("in_flight", "throughput", "engines", "inventory", "provision", "firewall")
+NAMES = ("in_flight", "throughput", "engines", "upstream_client", "inventory", "provision", "firewall")
 BALANCERS = {"haproxy": "HAProxy", "nginx": "nginx"}
 ROUTES = {"cached": "cached", "calling_out": "calling out", "long_poll": "long poll"}
 OURS = "items, haproxy"

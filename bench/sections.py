@@ -92,6 +92,7 @@ def sections(results: Results) -> list[Section]:
         over_concurrency(results),
         open_loop(results),
         engines(results),
+        upstream_clients(results),
         inventory(results),
         provision(results),
         firewall(results),
@@ -306,6 +307,40 @@ def engines(results: Results) -> Section:
         f"{found.get('workers', 2)} workers.",
         ("bench/engines.py",),
         drawn("Requests a second of each engine", panels),
+        (Table(columns, cells),) if rows else (),
+    )
+
+
+def upstream_clients(results: Results) -> Section:
+    rows = results.get("upstream_client", {}).get("summary", [])
+    panels = [
+        Panel(
+            f"{under_way:,} calls under way",
+            "CPU of one call, µs",
+            bars=tuple(
+                Bar(row["client"], row["cpu_us_each"], f"{row['cpu_us_each']:,.0f}", row["client"] == "pyreqwest")
+                for row in rows
+                if row["under_way"] == under_way
+            ),
+        )
+        for under_way in sorted({row["under_way"] for row in rows})
+    ]
+    cells = tuple(
+        (
+            row["client"],
+            f"{row['under_way']:,}",
+            f"{row['calls_a_second']:,.0f}",
+            f"{row['cpu_us_each']:,.0f} µs",
+            f"{row['memory_mib']:,.0f} MiB",
+        )
+        for row in rows
+    )
+    columns = ("client", "calls under way", "calls a second", "CPU of one call", "memory")
+    return Section(
+        "What a call to the external API costs",
+        "One process and one HTTP client on loopback; the service calls with pyreqwest.",
+        ("bench/upstream_client.py",),
+        drawn("CPU of one call", panels),
         (Table(columns, cells),) if rows else (),
     )
 

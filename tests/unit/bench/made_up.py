@@ -78,6 +78,15 @@ def in_flight() -> list[dict[str, Any]]:
     ]
 
 
+def upstream_client() -> dict[str, Any]:
+    rows = [
+        {"client": name, "under_way": number, "calls_a_second": 1e6 / cost, "cpu_us_each": cost, "memory_mib": 50}
+        for name, cost in (("httpx", 1500), ("aiohttp", 200), ("pyreqwest", 90))
+        for number in (64, 2000)
+    ]
+    return {"summary": rows, "rows": []}
+
+
 def engines() -> dict[str, Any]:
     summary = []
     for engine, ratio, memory in (("uvicorn", 1.0, 141), ("gunicorn", 0.82, 152), ("granian", 1.19, 118)):
@@ -95,7 +104,12 @@ def results() -> dict[str, Any]:
         for name, (seconds, calls, with_vpc) in plugins.items()
     }
     return {
-        **{"in_flight": in_flight(), "throughput": throughput(), "engines": engines()},
+        **{
+            "in_flight": in_flight(),
+            "throughput": throughput(),
+            "engines": engines(),
+            "upstream_client": upstream_client(),
+        },
         "inventory": {"instances": 10_000, "rounds": 3, "median": median, "runs": {}},
         "provision": {"instances": 50, "runs": [{"run": "provision", "seconds": 51.0, "calls": 105, "by_kind": {}}]},
         "firewall": {

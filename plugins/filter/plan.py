@@ -13,7 +13,7 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.c50k.stack.plugins.module_utils.capacity import CapacityError
 from ansible_collections.c50k.stack.plugins.module_utils.fleet import FleetError
 from ansible_collections.c50k.stack.plugins.module_utils.plan import fleet_plan as build
-from ansible_collections.c50k.stack.plugins.module_utils.plan import fleet_plan_lines
+from ansible_collections.c50k.stack.plugins.module_utils.plan import capacity_lines, fleet_plan_lines
 
 
 def fleet_plan(fleet: Mapping[str, Any], account: Mapping[str, Any], target: int = 50_000) -> dict[str, Any]:
@@ -21,7 +21,7 @@ def fleet_plan(fleet: Mapping[str, Any], account: Mapping[str, Any], target: int
         plan = build(fleet, account, target)
     except (CapacityError, FleetError) as error:
         raise AnsibleFilterError(f"c50k.stack.fleet_plan: {error}") from error
-    return {**plan, "lines": fleet_plan_lines(plan, account["vpc"])}
+    return {**plan, "lines": fleet_plan_lines(plan, account["vpc"]), "capacity": capacity_lines(plan)}
 
 
 class FilterModule:

@@ -199,9 +199,14 @@ def fleet_plan_lines(plan: Mapping[str, Any], vpc: Mapping[str, Any]) -> list[st
         lines.append(f"More than wanted: {', '.join(plan['beyond'])}; kept, unless named: -e fleet_remove={names}")
     if plan["keep"]:
         lines.append(f"Kept, though fleet_front is none: {plan['keep']}. It is of no use then; delete it by hand.")
-    lines += ["", "Derived from the types, for each host:", *table([("tier", "what", "value"), *plan["derived"]]), ""]
     if vpc.get("strangers"):
         lines.append(f"Not the fleet's, in its VPC {vpc['label']}: {', '.join(vpc['strangers'])}.")
+    return [*lines, "", *capacity_lines(plan)]
+
+
+def capacity_lines(plan: Mapping[str, Any]) -> list[str]:
+    """What each host is to carry, as a table, and how far the fleet is from its target."""
+    lines = ["Derived from the types, for each host:", *table([("tier", "what", "value"), *plan["derived"]]), ""]
     lines.append(f"Holds {plan['requests_in_flight']:,} requests in flight, of {plan['target_concurrency']:,} wanted.")
     lines.append(f"What binds: {plan['binding']}.")
     if plan["add"]:

@@ -24,7 +24,7 @@ import pytest
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 APP = Path(__file__).parents[1]
@@ -128,6 +128,7 @@ class External:
         self.latency = 0.0
         self.status = 200
         self.body: bytes | None = None
+        self.endless = False
         self.calls = self.in_flight = self.most_in_flight = 0
 
     async def post(self, request: Request) -> Response:
@@ -136,6 +137,8 @@ class External:
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         await asyncio.sleep(self.latency)
         self.in_flight -= 1
+        if self.endless:
+            return StreamingResponse(itertools.repeat(b" " * 65536), self.status)
         if self.body is not None:
             return Response(self.body, self.status)
         number = request.path_params["id"]

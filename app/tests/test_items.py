@@ -40,7 +40,9 @@ def test_external_calls_are_made_at_once(client: httpx.Client, external: Externa
     [
         (500, None, "External service returned status 500"),
         (404, None, "External service returned status 404"),
+        (301, b"", "External service returned status 301"),
         (200, b"<html>", "An unexpected error occurred"),
+        (200, b'"' + b"x" * 1_000_000 + b'"', "An unexpected error occurred"),
     ],
 )
 def test_external_errors_are_marked_and_never_cached(
@@ -68,6 +70,14 @@ def test_external_api_that_refuses_or_is_slow(serve: Serve, external: External, 
             answer = client.get(f"/items/{item_id}")
         assert (answer.status_code, answer.headers["X-Cache"], answer.headers["X-Upstream"]) == (200, "miss", "error")
         assert answer.json()["main_item"]["details"] == {"error": "External service unavailable"}
+
+
+def test_external_answer_without_an_end(service: Service, external: External, item_id: int) -> None:
+    external.endless = True
+    with service.client() as client:
+        answer = client.get(f"/items/{item_id}")
+    assert answer.elapsed.total_seconds() < 2, "it is cut off where it is too long, not where the time is over"
+    assert answer.json()["main_item"]["details"] == {"error": "An unexpected error occurred"}
 
 
 def test_equal_requests_share_one_answer(service: Service, external: External, item_id: int) -> None:

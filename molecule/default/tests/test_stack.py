@@ -7,7 +7,7 @@ import time
 
 import httpx
 import pytest
-from conftest import Fleet, eventually
+from conftest import Fleet, eventually, play
 
 
 def test_every_host_is_up_with_no_failed_unit(fleet: Fleet) -> None:
@@ -121,3 +121,13 @@ def test_every_host_comes_back_from_a_reboot(fleet: Fleet, client: httpx.Client)
     eventually(lambda: client.post("/items", json={"name": "rebooted"}).status_code == 201, 60, "a write after it")
     eventually(lambda: client.get("/readyz").json()["status"] == "ok", 30, "readiness after the reboot")
     test_every_host_is_up_with_no_failed_unit(fleet)
+
+
+def test_validate_shows_what_the_fleet_holds_and_refuses_more() -> None:
+    shown = play("validate")
+    assert shown.returncode == 0, shown.stdout
+    assert "Derived from the types, for each host:" in shown.stdout
+    refused = play("validate", target_concurrency=100_000_000)
+    assert refused.returncode != 0
+    for said in ("of 100,000,000 wanted", "What binds: ", "Or lower target_concurrency (100000000)"):
+        assert said in refused.stdout, refused.stdout

@@ -83,10 +83,14 @@ class ActionModule(ActionBase):
     def _look(self, units: str, path: str, offset: int) -> tuple[list[str], str]:
         """Return the state of each unit, and then the whole lines of the file past *offset*."""
         command = f"systemctl is-active {units}; echo; tail -c +{offset + 1} {shlex.quote(path)}"
-        states, _separator, text = self._low_level_execute_command(command)["stdout"].partition("\n\n")
+        states, _separator, text = self._run(command).partition("\n\n")
         return states.split(), text[: text.rfind("\n") + 1]
 
     def _log(self, units: str) -> str:
         names = " ".join(f"--unit={unit}" for unit in units.split())
         command = f"journalctl --quiet --no-pager --output=cat --lines={LAST_LINES} {names}"
-        return str(self._low_level_execute_command(command)["stdout"]).rstrip()
+        return self._run(command).rstrip()
+
+    def _run(self, command: str) -> str:
+        # not by a terminal, which would change the ends of lines
+        return str(self._low_level_execute_command(command, sudoable=False)["stdout"])

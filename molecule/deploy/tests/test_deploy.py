@@ -25,7 +25,7 @@ TRAFFIC = ("--get", "/", "--post", "/", "--websocket", "/ws")
 
 def releases(fleet: Fleet) -> dict[str, str]:
     """Return the release that each app host runs, as it says itself."""
-    ask = "curl -s http://$(ss -ltnH sport = :8000 | awk '{print $4}')/"
+    ask = "curl -s http://$(ss -ltnH sport = :8000 | awk '{print $4; exit}')/"
     names = fleet.names("app_server")
     return {name: json.loads(fleet.host(name).check_output(ask))["release"] for name in names}
 

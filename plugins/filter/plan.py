@@ -12,8 +12,8 @@ from typing import Any
 from ansible.errors import AnsibleFilterError
 from ansible_collections.c50k.stack.plugins.module_utils.capacity import CapacityError
 from ansible_collections.c50k.stack.plugins.module_utils.fleet import FleetError
-from ansible_collections.c50k.stack.plugins.module_utils.plan import fleet_plan as build
 from ansible_collections.c50k.stack.plugins.module_utils.plan import capacity_lines, fleet_plan_lines
+from ansible_collections.c50k.stack.plugins.module_utils.plan import fleet_plan as build
 
 
 def fleet_plan(fleet: Mapping[str, Any], account: Mapping[str, Any], target: int = 50_000) -> dict[str, Any]:

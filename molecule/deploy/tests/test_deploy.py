@@ -19,7 +19,6 @@ sys.path.insert(0, str(PROJECT / "molecule/shared"))
 from traffic import Traffic
 
 SERVICE = PROJECT / "molecule/shared/service"
-ENGINES = {"gunicorn": 'worker_class = "asgi"', "granian": "-m granian", "uvicorn": "UvicornWorker"}
 TRAFFIC = ("--get", "/", "--post", "/", "--websocket", "/ws")
 
 
@@ -149,18 +148,6 @@ BROKEN = {
         ],
     ),
 }
-
-
-def test_each_engine_in_turn(fleet: Fleet) -> None:
-    before = releases(fleet)
-    with Traffic(fleet.front_door, *TRAFFIC) as traffic:
-        for engine, runs in ENGINES.items():
-            deployed = play("deploy", app_server_engine=engine)
-            assert deployed.returncode == 0, deployed.stdout
-            for host in fleet.tier("app_server"):
-                assert runs in host.check_output("systemctl cat app; cat /etc/app/current/*.py")
-            assert releases(fleet) == before
-    traffic.check()
 
 
 @pytest.mark.parametrize("kind", BROKEN)

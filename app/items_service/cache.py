@@ -99,9 +99,8 @@ class Cache:
     async def _read(self, ids: list[int]) -> dict[int, Cached]:
         values = await self._try(self._redis.mget, [KEY.format(item_id) for item_id in ids])
         now = time.time()
-        return {
-            item_id: _cached(value, now) for item_id, value in zip(ids, values or (), strict=False) if value is not None
-        }
+        found = zip(ids, values or [None] * len(ids), strict=True)
+        return {item_id: _cached(value, now) for item_id, value in found if value is not None}
 
     async def _try(self, command: Callable[..., Awaitable[Any]], *arguments: Any, **options: Any) -> Any:
         """The command's result, or None if the cache is lost."""

@@ -63,7 +63,7 @@ class Upstream:
         self._url = settings.upstream_url
         self._breaker = Breaker()
         # httpx costs four times as much for each call, over any transport, and its own pool slows down with the number
-        # of calls under way (bench/results/upstream_client.json)
+        # of calls under way (bench/upstream_client.py)
         self._client = (
             ClientBuilder()
             .max_connections(settings.upstream_max_connections)

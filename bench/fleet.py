@@ -25,7 +25,7 @@ UPSTREAM_NAMESPACE = "c50k-upstream"
 
 def play(playbook: str, **variables: Any) -> float:
     """Run a playbook on the fleet; return the seconds it took."""
-    command = [PROJECT / "tests/quick-playbook", "-i", INVENTORY, PROJECT / "playbooks" / f"{playbook}.yml"]
+    command = [PROJECT / "tests/quick", "ansible-playbook", "-i", INVENTORY, PROJECT / "playbooks" / f"{playbook}.yml"]
     started = time.monotonic()
     log = PROJECT / ".cache" / f"bench-{Path(playbook).name}.log"
     log.parent.mkdir(exist_ok=True)

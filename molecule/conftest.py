@@ -48,13 +48,9 @@ def command(playbook: str, inventory: Path = INVENTORY, **variables: Any) -> lis
     return [*words, str(PROJECT / f"playbooks/{playbook}.yml"), "--extra-vars", json.dumps(variables)]
 
 
-def play(
-    playbook: str, inventory: Path = INVENTORY, quick: bool = False, **variables: Any
-) -> subprocess.CompletedProcess[str]:
-    """Run one of the collection's playbooks to its end; ``quick``: only to bring hosts where a test wants them."""
+def play(playbook: str, inventory: Path = INVENTORY, **variables: Any) -> subprocess.CompletedProcess[str]:
+    """Run one of the collection's playbooks to its end."""
     words = command(playbook, inventory, **variables)
-    if quick:
-        words[0] = str(PROJECT / "tests/quick-playbook")
     return subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
 
 

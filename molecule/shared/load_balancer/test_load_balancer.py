@@ -159,7 +159,7 @@ def test_what_nobody_asked_for_is_off(fleet: Fleet, client: httpx.Client) -> Non
 
 def ask(**options: Any) -> None:
     """Run site.yml with these options, and what is not among them as by default."""
-    run = play("site", quick=True, **options)
+    run = play("site", **options)
     assert run.returncode == 0, run.stdout
 
 
@@ -313,7 +313,7 @@ REFUSED = {
 
 @pytest.mark.parametrize(("option", "value"), REFUSED[ENGINE].items())
 def test_what_the_engine_cannot_do_is_refused(option: str, value: Any) -> None:
-    run = play("site", quick=True, **{option: value})
+    run = play("site", **{option: value})
     assert run.returncode != 0
     said = " ".join(run.stdout.split())
     assert option in said

@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import sys
 from typing import Any
 
 from fleet import RESULTS, Fleet, play, tiers, upstream
-from throughput import APP_SERVERS, CONNECTIONS, ROUTES, WORKERS, Bench, say
+from throughput import APP_SERVERS, CONNECTIONS, FIGURES, ROUTES, WORKERS, Bench, say, summary
 
 RESULT = RESULTS / "engines.json"
 ENGINES = ("uvicorn", "gunicorn", "granian")
@@ -39,7 +38,8 @@ def main() -> int:
                 for route in ROUTES:
                     row = bench.measure(OURS, route, CONNECTIONS)
                     rows.append({**row, "round": number, "engine": engine, "memory_mib": memory(bench.fleet)})
-    result = {"connections": CONNECTIONS, "workers": WORKERS, "summary": summary(rows), "rows": rows}
+    sums = list(summary(rows, "engine", ENGINES, (*FIGURES, "memory_mib"), lambda own, default: own / default))
+    result = {"connections": CONNECTIONS, "workers": WORKERS, "summary": sums, "rows": rows}
     RESULT.write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result["summary"], indent=2))
     return 0
@@ -50,22 +50,6 @@ def memory(fleet: Fleet) -> int:
     path = "/sys/fs/cgroup$(systemctl show -P ControlGroup app)"
     script = f"for pid in $(cat {path}/cgroup.procs); do grep Private_Dirty /proc/$pid/smaps_rollup; done"
     return sum(int(line.split()[1]) for line in fleet.run(fleet.names("app_server")[0], script).splitlines()) // 1024
-
-
-def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return for each engine and route the medians, and its ratio to the default, round by round."""
-    found = []
-    for engine in ENGINES:
-        for route in ROUTES:
-            own = [row for row in rows if (row["engine"], row["route"]) == (engine, route)]
-            default = [row for row in rows if (row["engine"], row["route"]) == (ENGINES[0], route)]
-            ratios = [a["requests_a_second"] / b["requests_a_second"] for a, b in zip(own, default, strict=True)]
-            keys = ("requests_a_second", "p50_ms", "p99_ms", "memory_mib")
-            medians = {key: statistics.median(row[key] for row in own) for key in keys}
-            failed = sum(row["failed"] for row in own)
-            ratio = round(statistics.median(ratios), 2)
-            found.append({"engine": engine, "route": route, **medians, "failed": failed, "to_the_default": ratio})
-    return found
 
 
 if __name__ == "__main__":

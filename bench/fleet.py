@@ -132,6 +132,11 @@ def upstream(latency: float, processes: int) -> Iterator[None]:
 
 def memory_used() -> int:
     """Return the bytes that the machine has given out and could not take back."""
-    text = Path("/proc/meminfo").read_text()
-    values = {name: int(kib) * 1024 for name, kib in re.findall(r"^(\w+):\s+(\d+) kB", text, re.MULTILINE)}
-    return values["MemTotal"] - values["MemAvailable"]
+    return memory("MemTotal") - memory("MemAvailable")
+
+
+def memory(name: str) -> int:
+    """Return a value of /proc/meminfo in bytes."""
+    found = re.search(rf"^{name}: +(\d+) kB$", Path("/proc/meminfo").read_text(), re.MULTILINE)
+    assert found, name
+    return int(found[1]) * 1024

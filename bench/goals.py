@@ -12,7 +12,7 @@ from typing import Any
 Row = Mapping[str, Any]
 Results = Mapping[str, Any]
 
-NAMES = ("in_flight", "throughput", "engines", "upstream_client", "inventory", "provision", "firewall")
+NAMES = ("in_flight", "throughput", "engines", "profiles", "upstream_client", "inventory", "provision", "firewall")
 BALANCERS = {"haproxy": "HAProxy", "nginx": "nginx"}
 ROUTES = {"cached": "cached", "calling_out": "calling out", "long_poll": "long poll"}
 OURS = "items, haproxy"
@@ -120,8 +120,8 @@ def ratio(results: Results, words: str, contender: str, goals: Mapping[str, floa
         if ours is None or its is None:
             readings.append(Reading(ROUTES[route], "not measured", None))
         else:
-            met = its["ours_to_it"] >= goal and not ours["failed"]
-            readings.append(Reading(ROUTES[route], f"{times(its['ours_to_it'])}{failures(ours)}", met))
+            met = its["ratio"] >= goal and not ours["failed"]
+            readings.append(Reading(ROUTES[route], f"{times(its['ratio'])}{failures(ours)}", met))
     goal_words = ", ".join(f"{ROUTES[route]} ≥ {goal:g}" for route, goal in goals.items())
     return Figure(f"GET /items/{{id}} through the stack ÷ {words}", goal_words, tuple(readings), "bench/throughput.py")
 

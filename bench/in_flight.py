@@ -19,12 +19,13 @@ import threading
 import time
 from typing import Any
 
-from fleet import RESULTS, Fleet, memory_used, play, tiers, upstream
+from fleet import RESULTS, Fleet, memory, memory_used, play, tiers, upstream
 
 RESULT = RESULTS / "in_flight.json"
 APP_SERVERS = 4
 ITEMS = 1000  # that are there from the first migration on
 HELD = 10.0  # seconds at least
+MEMORY_TO_SPARE = int(1.5 * 2**30)  # bytes; with less the machine would end something of its own choice
 HOLDER = "/usr/local/lib/hold.py"
 UPSTREAM_FILES = 18_000  # connections of one process of the external API
 
@@ -99,12 +100,12 @@ def hold(fleet: Fleet, options: argparse.Namespace, rate: float, latency: float 
     report: dict[str, Any] = json.loads(output.splitlines()[-1])
     most = max(watch.samples, key=lambda sample: sample["in_flight"])
     held = [sample for sample in watch.samples if sample["in_flight"] >= 0.98 * most["in_flight"]]
-    memory = max(sample["memory"] - sample["client"] for sample in held) - before
+    gained = max(sample["memory"] - sample["client"] for sample in held) - before
     return {
         **report,
         "requests_in_flight": most["in_flight"],
         "seconds_held": round(watch.seconds_held(options.requests), 1),
-        "memory_kib_each": round(memory / most["in_flight"] / 1024, 1),
+        "memory_kib_each": round(gained / most["in_flight"] / 1024, 1),
         "latency": latency,
         "samples": watch.samples,
     }
@@ -127,6 +128,10 @@ class Watch(threading.Thread):
             except (subprocess.CalledProcessError, ValueError) as error:
                 say(f"not read: {error}")
                 continue
+            if memory("MemAvailable") < MEMORY_TO_SPARE:
+                say(f"less than {MEMORY_TO_SPARE / 2**30:g} GiB of memory are left: the holder ends")
+                self._fleet.run(self._generator, "pkill", "-f", HOLDER)
+                return
             self.samples.append({"seconds": round(time.monotonic() - self._begun, 1), **seen})
             say(f"the app hosts say {seen['in_flight']:,}; memory {seen['memory'] / 2**30:.2f} GiB")
 

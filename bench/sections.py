@@ -82,6 +82,7 @@ class Section:
     commands: tuple[str, ...]
     charts: tuple[Chart, ...] = ()
     tables: tuple[Table, ...] = ()
+    links: tuple[tuple[str, str], ...] = ()  # words, and a file beside the page
 
 
 def sections(results: Results) -> list[Section]:
@@ -92,6 +93,7 @@ def sections(results: Results) -> list[Section]:
         over_concurrency(results),
         open_loop(results),
         engines(results),
+        profiles(results),
         upstream_clients(results),
         inventory(results),
         provision(results),
@@ -199,7 +201,7 @@ def contenders(results: Results) -> Section:
         )
         for name in MEASURED_ROUTES
     ]
-    cells = tuple((contender(row), route(row), *measured(row), times(row["ours_to_it"])) for row in rows)
+    cells = tuple((contender(row), route(row), *measured(row), times(row["ratio"])) for row in rows)
     columns = ("contender", "route", *MEASURED, "ours ÷ it")
     return Section(
         "The contenders side by side",
@@ -297,7 +299,7 @@ def engines(results: Results) -> Section:
         for name in MEASURED_ROUTES
     ]
     cells = tuple(
-        (row["engine"], route(row), *measured(row), f"{row['memory_mib']:,.0f} MiB", times(row["to_the_default"]))
+        (row["engine"], route(row), *measured(row), f"{row['memory_mib']:,.0f} MiB", times(row["ratio"]))
         for row in rows
     )
     columns = ("app_server_engine", "route", *MEASURED, "memory of an app host", "÷ the default")
@@ -308,6 +310,41 @@ def engines(results: Results) -> Section:
         ("bench/engines.py",),
         drawn("Requests a second of each engine", panels),
         (Table(columns, cells),) if rows else (),
+    )
+
+
+def profiles(results: Results) -> Section:
+    found = results.get("profiles", {})
+    rows = sorted(found.get("rows", []), key=lambda row: (row["route"], row["version"] != "before"))
+    panels = [
+        Panel(
+            ROUTES[name],
+            "CPU of one request, µs",
+            bars=tuple(
+                Bar(row["version"], row["cpu_us_each"], f"{row['cpu_us_each']:,.0f}", row["version"] == "after")
+                for row in rows
+                if row["route"] == name
+            ),
+        )
+        for name in MEASURED_ROUTES
+    ]
+    columns = ("service", "route", "requests a second", "CPU of one request", "failed")
+    cells = tuple(
+        (
+            *(row["version"], route(row), f"{row['requests_a_second']:,.0f}"),
+            *(f"{row['cpu_us_each']:,.0f} µs", f"{row['failed']:,}"),
+        )
+        for row in rows
+    )
+    return Section(
+        "Where the service's CPU time goes",
+        f"The same stack with the service at commit {found.get('before', '…')}, before its hot path was worked on, and "
+        "after. CPU time is the control group's, divided by the requests; the flame graphs are of its workers under "
+        "the same load.",
+        ("bench/profiles.py",),
+        drawn("CPU time of one request, before and after", panels),
+        (Table(columns, cells),) if rows else (),
+        tuple((f"{row['version']}, {route(row)}", row["flame_graph"]) for row in rows),
     )
 
 
@@ -400,12 +437,12 @@ def measured(row: Row) -> tuple[str, ...]:
 
 def rate_and_ratio(row: Row) -> str:
     rate = f"{row['requests_a_second']:,.0f}"
-    return rate if row["contender"] == OURS else f"{rate}, ours {times(row['ours_to_it'])}"
+    return rate if row["contender"] == OURS else f"{rate}, ours {times(row['ratio'])}"
 
 
 def rate_and_default(row: Row, default: str) -> str:
     rate = f"{row['requests_a_second']:,.0f}"
-    ratio = "" if row["engine"] == default else f"{times(row['to_the_default'])} "
+    ratio = "" if row["engine"] == default else f"{times(row['ratio'])} "
     return f"{rate}, {ratio}the default"
 
 

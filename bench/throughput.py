@@ -15,6 +15,7 @@ import json
 import statistics
 import subprocess
 import sys
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ ENGINES = {"items, haproxy": "haproxy", "items, nginx": "nginx"}
 CONTENDERS = ("items, haproxy", "items, nginx", "items, no load balancer", "fastapi", "fastify", "published")
 # The published design has no cache, and makes its calls on every route.
 ROUTES = {"cached": {"ITEMS": "100", "QUERY": ""}, "calling_out": {"ITEMS": "1000", "QUERY": "?source=replica"}}
+FIGURES = ("requests_a_second", "p50_ms", "p99_ms")
 CONNECTIONS = 64
 SWEEP = (8, 32, 128, 512, 2048)
 # Arrivals of so many clients, each with pauses of random length, hardly wait for each other's answers.
@@ -38,7 +40,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=8)
-    parser.add_argument("--contenders", nargs="+", default=CONTENDERS, choices=CONTENDERS)
+    parser.add_argument("--contenders", nargs="+", default=CONTENDERS, choices=CONTENDERS, help="ours first")
     parser.add_argument("--only-compare", action="store_true", help="not over connections, not open-loop")
     parser.add_argument("--as-it-is", action="store_true", help="leave the fleet as the run before made it")
     options = parser.parse_args()
@@ -56,7 +58,8 @@ def main() -> int:
             for contender in options.contenders:
                 bench.start(contender)
                 rows += [{"round": number, **bench.measure(contender, route, CONNECTIONS)} for route in ROUTES]
-        result = {"connections": CONNECTIONS, "workers": APP_SERVERS * WORKERS, "summary": summary(rows), "rows": rows}
+        sums = list(summary(rows, "contender", options.contenders, FIGURES, lambda own, ours: ours / own))
+        result = {"connections": CONNECTIONS, "workers": APP_SERVERS * WORKERS, "summary": sums, "rows": rows}
         if not options.only_compare:
             result |= {"sweep": sweep(bench, options.contenders), "open_loop": open_loop(bench, rows)}
     bench.start(CONTENDERS[0])
@@ -118,8 +121,23 @@ class Bench:
         else:
             self.fleet.run(self.balancer, f"{stop} systemctl start {engine}; sleep 3")
 
-    def measure(self, contender: str, route: str, connections: int, rate: float = 0) -> dict[str, Any]:
-        """Return what one run of wrk counted, after a short one to warm up; with `rate`, arrivals a second."""
+    def measure(
+        self, contender: str, route: str, connections: int, rate: float = 0, warm: bool = False
+    ) -> dict[str, Any]:
+        """Return what one run of wrk counted, after a short one unless it is warm; with `rate`, arrivals a second."""
+        if not warm:
+            self.warm_up(contender, route, connections, rate)
+        output = self._wrk(contender, route, connections, rate, self.seconds)
+        found: dict[str, Any] = json.loads(output.splitlines()[-1])
+        found["requests_a_second"] = round(found["requests"] / found["microseconds"] * 1e6, 1)
+        said = f"{found['requests_a_second']:>9,.0f}/s  p50 {found['p50_ms']:.1f} ms  p99 {found['p99_ms']:.1f} ms"
+        say(f"{contender:24} {route:12} {connections:>5} connections {said}")
+        return {"contender": contender, "route": route, "connections": connections, **found}
+
+    def warm_up(self, contender: str, route: str, connections: int, rate: float = 0) -> None:
+        self._wrk(contender, route, connections, rate, seconds=2)
+
+    def _wrk(self, contender: str, route: str, connections: int, rate: float, seconds: int) -> str:
         if contender == "items, no load balancer":
             host, target = self.balancer, f"http://{self.fleet.private('app_server')[0]}:8000"
         else:
@@ -127,32 +145,30 @@ class Bench:
         settings = " ".join(f"{name}='{value}'" for name, value in ROUTES[route].items())
         if rate:
             settings += f" PAUSE={1000 * connections / rate}"
-        wrk = f"ulimit -n hard; {settings} wrk -t 1 -c {connections} --timeout 10s -s /root/items.lua"
-        output = self.fleet.run(host, f"{wrk} -d 2 {target} >/dev/null; {wrk} -d {self.seconds} {target}")
-        found: dict[str, Any] = json.loads(output.splitlines()[-1])
-        found["requests_a_second"] = round(found["requests"] / found["microseconds"] * 1e6, 1)
-        said = f"{found['requests_a_second']:>9,.0f}/s  p50 {found['p50_ms']:.1f} ms  p99 {found['p99_ms']:.1f} ms"
-        say(f"{contender:24} {route:12} {connections:>5} connections {said}")
-        return {"contender": contender, "route": route, "connections": connections, **found}
+        wrk = f"wrk -t 1 -c {connections} -d {seconds} --timeout 10s -s /root/items.lua {target}"
+        return self.fleet.run(host, f"ulimit -n hard; {settings} {wrk}")
 
 
-def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return for each contender and route the medians, and that of ours (HAProxy) divided by it, round by round."""
-    found = []
-    for contender in CONTENDERS:
+def summary(
+    rows: list[dict[str, Any]],
+    of: str,
+    names: Sequence[str],
+    figures: Sequence[str],
+    ratio: Callable[[float, float], float],
+) -> Iterator[dict[str, Any]]:
+    """Yield for each name and route the medians, and as `ratio` that of its rate and the first name's, by round."""
+    for name in names:
         for route in ROUTES:
-            own = [row for row in rows if (row["contender"], row["route"]) == (contender, route)]
-            if not own:
-                continue
-            ours = [row for row in rows if (row["contender"], row["route"]) == (CONTENDERS[0], route)]
-            ratios = [a["requests_a_second"] / b["requests_a_second"] for a, b in zip(ours, own, strict=True)]
-            medians = {
-                key: statistics.median(row[key] for row in own) for key in ("requests_a_second", "p50_ms", "p99_ms")
-            }
-            failed = sum(row["failed"] for row in own)
-            ratio = round(statistics.median(ratios), 2)
-            found.append({"contender": contender, "route": route, **medians, "failed": failed, "ours_to_it": ratio})
-    return found
+            own, first = ([row for row in rows if (row[of], row["route"]) == (one, route)] for one in (name, names[0]))
+            if own:
+                rates = zip(*([row["requests_a_second"] for row in some] for some in (own, first)), strict=True)
+                yield {
+                    of: name,
+                    "route": route,
+                    **{figure: statistics.median(row[figure] for row in own) for figure in figures},
+                    "failed": sum(row["failed"] for row in own),
+                    "ratio": round(statistics.median(ratio(*pair) for pair in rates), 2),
+                }
 
 
 def say(line: str) -> None:

@@ -35,7 +35,7 @@ def throughput() -> dict[str, Any]:
         found = row(contender, route)
         kept = {key: found[key] for key in ("contender", "route", "requests_a_second", "p50_ms", "p99_ms", "failed")}
         ours = row("items, haproxy", route)["requests_a_second"]
-        summary.append({**kept, "ours_to_it": round(ours / found["requests_a_second"], 2)})
+        summary.append({**kept, "ratio": round(ours / found["requests_a_second"], 2)})
     shares = {8: 0.6, 32: 0.9, 128: 1.0, 512: 0.97, 2048: 0.85}
     open_loop = [
         {**row(f"items, {engine}", route, 2000, 0.7), "rate": 5917.3, "p99_to_p50": ratio}
@@ -93,8 +93,18 @@ def engines() -> dict[str, Any]:
         for route in ROUTES:
             found = row("items, haproxy", route, share=ratio)
             kept = {key: found[key] for key in ("route", "requests_a_second", "p50_ms", "p99_ms", "failed")}
-            summary.append({"engine": engine, **kept, "memory_mib": memory, "to_the_default": ratio})
+            summary.append({"engine": engine, **kept, "memory_mib": memory, "ratio": ratio})
     return {"connections": 64, "workers": 2, "summary": summary, "rows": []}
+
+
+def profiles() -> dict[str, Any]:
+    rows = [
+        {"version": version, "route": route, "cpu_us_each": cost, "requests_a_second": 1e6 / cost, "failed": 0}
+        | {"flame_graph": f"profile-{version}-{route}.svg"}
+        for version, cost in (("after", 180.4), ("before", 5120.9))
+        for route in ROUTES
+    ]
+    return {"before": "cfa60f6", "rows": rows}
 
 
 def results() -> dict[str, Any]:
@@ -108,6 +118,7 @@ def results() -> dict[str, Any]:
             "in_flight": in_flight(),
             "throughput": throughput(),
             "engines": engines(),
+            "profiles": profiles(),
             "upstream_client": upstream_client(),
         },
         "inventory": {"instances": 10_000, "rounds": 3, "median": median, "runs": {}},

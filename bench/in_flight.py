@@ -85,9 +85,9 @@ def hold(fleet: Fleet, options: argparse.Namespace, rate: float, latency: float 
     words += ["--requests", str(options.requests), "--rate", str(rate), "--ids", str(ITEMS), "--timeout", "600"]
     words += ["--path", shlex.quote(route["path"])]
     words += [word for part in route["want"] for word in ("--want", shlex.quote(part))]
+    watch = Watch(fleet, generator)
     before = memory_used()
     process = subprocess.Popen(fleet.ssh(generator, *words), stdout=subprocess.PIPE, text=True)
-    watch = Watch(fleet, generator, before)
     watch.start()
     if options.route == "long_poll":
         while process.poll() is None and watch.seconds_held(options.requests) < HELD:
@@ -114,9 +114,11 @@ def hold(fleet: Fleet, options: argparse.Namespace, rate: float, latency: float 
 class Watch(threading.Thread):
     """Reads the app hosts' gauge and the memory, about every two seconds."""
 
-    def __init__(self, fleet: Fleet, generator: str, before: int) -> None:
+    def __init__(self, fleet: Fleet, generator: str) -> None:
         super().__init__(daemon=True)
         self._fleet, self._generator = fleet, generator
+        self._client_before: int | None = None
+        self.client_memory()
         self._ended = threading.Event()
         self._begun = time.monotonic()
         self.samples: list[dict[str, Any]] = []
@@ -130,15 +132,19 @@ class Watch(threading.Thread):
                 continue
             if memory("MemAvailable") < MEMORY_TO_SPARE:
                 say(f"less than {MEMORY_TO_SPARE / 2**30:g} GiB of memory are left: the holder ends")
-                self._fleet.run(self._generator, "pkill", "-f", HOLDER)
+                self._fleet.run(self._generator, "pkill", "-f", f"[{HOLDER[0]}]{HOLDER[1:]}")
                 return
             self.samples.append({"seconds": round(time.monotonic() - self._begun, 1), **seen})
             say(f"the app hosts say {seen['in_flight']:,}; memory {seen['memory'] / 2**30:.2f} GiB")
 
     def client_memory(self) -> int:
-        """Return the bytes of the holder's processes, without what they share."""
-        script = "cat /proc/[0-9]*/smaps_rollup 2>/dev/null | awk '/^Private_Dirty/ {sum += $2} END {print sum}'"
-        return int(self._fleet.run(self._generator, script)) * 1024
+        """Return the bytes that the load generator's control group has more than before, its sockets among them."""
+        script = (
+            "cd /sys/fs/cgroup/memory && awk '/^total_rss / {print $2}' memory.stat && cat memory.kmem.usage_in_bytes"
+        )
+        now = sum(int(line) for line in self._fleet.run(self._generator, script).splitlines())
+        self._client_before = now if self._client_before is None else self._client_before
+        return now - self._client_before
 
     def seconds_held(self, requests: int) -> float:
         """Return for how long the gauge has shown so many."""

@@ -34,7 +34,7 @@ ROUTES: dict[str, dict[str, Any]] = {
     "calling_out": {
         "path": "/items/{id}?source=replica",
         "want": ['"id":{id},', '"details":{"userId":1,'],
-        "rate": 300,
+        "rate": 250,
     },
     "long_poll": {"path": "/items/{id}/changes?timeout=600", "want": ['"id":{id},', '"name":"written"'], "rate": 4000},
 }

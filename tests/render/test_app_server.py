@@ -1,6 +1,7 @@
 """The app_server role's rules and templates."""
 
 import ast
+import asyncio
 import shlex
 
 import pytest
@@ -119,6 +120,60 @@ def test_the_three_stops_follow_one_another():
     assert '"timeout_graceful_shutdown": 20' in text
     assert settings(app_server_stop_timeout="20")["graceful_timeout"] == 25
     assert "TimeoutStopSec=30" in unit(app_server_stop_timeout="20")
+
+
+class Recorder:
+    """A transport that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[object] = []
+
+    def write(self, data: bytes) -> None:
+        self.told.append(data)
+
+    def writelines(self, data: tuple[bytes, ...]) -> None:
+        self.told.append(data)
+
+    def is_closing(self) -> bool:
+        return "close" in self.told
+
+    def close(self) -> None:
+        self.told.append("close")
+
+    def get_extra_info(self, name: str) -> str:
+        return f"its {name}"
+
+
+@pytest.fixture
+def coalesced():
+    """Its class, as the workers have it."""
+    names: dict = {}
+    exec(render("app_server", "gunicorn.conf.py.j2", **GIVEN), names)
+    assert names["Worker"].CONFIG_KWARGS["http"] is names["Protocol"]
+    return names["Coalesced"]
+
+
+def test_the_head_of_an_answer_goes_with_its_body_and_never_waits_for_it(coalesced):
+    async def answers() -> list[object]:
+        recorder = Recorder()
+        transport = coalesced(recorder)
+        transport.write(b"head")
+        transport.write(b"body")
+        await asyncio.sleep(0)
+        transport.write(b"head of a stream")
+        await asyncio.sleep(0)
+        transport.write(b"its body, ")
+        transport.write(b"its end")
+        transport.write(b"the next head")
+        transport.close()
+        await asyncio.sleep(0)
+        transport.write(b"too late")
+        await asyncio.sleep(0)
+        assert transport.get_extra_info("peername") == "its peername"
+        return recorder.told
+
+    stream = [b"head of a stream", (b"its body, ", b"its end")]
+    assert asyncio.run(answers()) == [(b"head", b"body"), *stream, b"the next head", "close"]
 
 
 def command(**variables) -> list[str]:

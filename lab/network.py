@@ -49,9 +49,13 @@ _TRACKING_SYSCTL = "net.netfilter.nf_conntrack_tcp_be_liberal=1"
 
 # Each namespace counts the connections it tracks by itself, but the machine has one limit for each of them.
 _TRACKED, _TRACKED_MAX = "net.netfilter.nf_conntrack_count", "net.netfilter.nf_conntrack_max"
-# What the hosts share: 250,000 in flight, and those that ended in the last two minutes, have to fit; and packets
-# between hosts wait in one queue for each core, which drops those beyond its length.
-_MACHINE_LEAST = {_TRACKED_MAX: 1 << 20, "net.core.netdev_max_backlog": 1 << 16}
+# What the hosts share: 250,000 in flight, and those that ended in the last two minutes, have to fit; packets between
+# hosts wait in one queue for each core, which drops those beyond its length; each systemd takes four inotify instances.
+_MACHINE_LEAST = {
+    _TRACKED_MAX: 1 << 20,
+    "net.core.netdev_max_backlog": 1 << 16,
+    "fs.inotify.max_user_instances": 1 << 12,
+}
 
 # Unreachable, with the worst metric, stands behind the lab's route: no packet for a lab address leaves the machine.
 _UNREACHABLE = ("unreachable", str(PUBLIC), "metric", "4278198272")
@@ -186,8 +190,8 @@ class Network:
             )
         await run("nft", "-f", "-", stdin=_machine_rules(resolvers()))
         self._set_machine("net.ipv4.ip_forward", 1)
-        with contextlib.suppress(PermissionError):  # a machine that is a container cannot; `status` tells the limit
-            for name, least in _MACHINE_LEAST.items():
+        for name, least in _MACHINE_LEAST.items():
+            with contextlib.suppress(PermissionError):  # a machine that is a container cannot; `status` tells the limit
                 self._set_machine(name, least)
 
     async def down(self) -> None:

@@ -36,7 +36,7 @@ ROUTES: dict[str, dict[str, Any]] = {
         "want": ['"id":{id},', '"details":{"userId":1,'],
         "rate": 250,
     },
-    "long_poll": {"path": "/items/{id}/changes?timeout=600", "want": ['"id":{id},', '"name":"written"'], "rate": 4000},
+    "long_poll": {"path": "/items/{id}/changes?timeout=600", "want": ['"id":{id},', '"name":"written"'], "rate": 1500},
 }
 
 

@@ -122,8 +122,11 @@ def upstream(latency: float, processes: int) -> Iterator[None]:
         str(PROJECT / "bench/upstream.py"),
         *arguments,
     ]
-    process = subprocess.Popen(command)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
+        assert process.stdout
+        if process.stdout.readline() != "listening\n":
+            raise SystemExit(f"the external API does not listen on {UPSTREAM[0]}:{UPSTREAM[1]}: is another one there?")
         yield
     finally:
         process.terminate()

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from fleet import RESULTS, Fleet, memory, memory_used, play, tiers, upstream
@@ -34,7 +35,7 @@ ROUTES: dict[str, dict[str, Any]] = {
     "calling_out": {
         "path": "/items/{id}?source=replica",
         "want": ['"id":{id},', '"details":{"userId":1,'],
-        "rate": 250,
+        "rate": 400,
     },
     "long_poll": {"path": "/items/{id}/changes?timeout=600", "want": ['"id":{id},', '"name":"written"'], "rate": 1500},
 }
@@ -63,6 +64,7 @@ def main() -> int:
             load_balancer_engine=options.engine,
         )
     fleet = Fleet()
+    start_afresh(fleet, options.engine)
     if options.route == "calling_out":
         latency = options.requests / rate + 2 * HELD
         with upstream(latency, processes=2 * options.requests // UPSTREAM_FILES + 1):
@@ -75,6 +77,23 @@ def main() -> int:
     print(json.dumps(row, indent=2))
     record(row)
     return 0 if row["failed"] == 0 and row["requests_in_flight"] >= options.requests else 1
+
+
+def start_afresh(fleet: Fleet, engine: str) -> None:
+    """Start the app hosts' and the load balancers' services again, so that none has memory of an earlier run."""
+
+    def ready(name: str, address: str, path: str) -> None:
+        ask = f"curl --silent --fail --output /dev/null --max-time 2 http://{address}{path}"
+        fleet.run(name, f"for second in $(seq 60); do {ask} && exit; sleep 1; done; exit 1")
+
+    for tier, unit, address in (
+        ("app_server", "app", [f"{host}:8000" for host in fleet.private("app_server")]),
+        ("load_balancer", engine, fleet.public("load_balancer")),
+    ):
+        names = fleet.names(tier)
+        with ThreadPoolExecutor(max_workers=4) as executor:
+            list(executor.map(lambda name, unit=unit: fleet.run(name, f"systemctl restart {unit}"), names))
+            list(executor.map(ready, names, address, ["/readyz"] * len(names)))
 
 
 def hold(fleet: Fleet, options: argparse.Namespace, rate: float, latency: float = 0.0) -> dict[str, Any]:

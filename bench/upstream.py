@@ -15,6 +15,7 @@ import re
 import resource
 import signal
 import socket
+from multiprocessing.synchronize import Semaphore
 from typing import cast
 
 import uvloop
@@ -52,16 +53,17 @@ class Caller(asyncio.Protocol):
             self.transport.write(reply)
 
 
-async def serve(port: int, latency: float) -> None:
+async def serve(port: int, latency: float, ready: Semaphore) -> None:
     Caller.latency = latency
     loop = asyncio.get_running_loop()
     server = await loop.create_server(Caller, "0.0.0.0", port, reuse_port=True, backlog=65535)
+    ready.release()
     await server.serve_forever()
 
 
-def run(port: int, latency: float) -> None:
+def run(port: int, latency: float, ready: Semaphore) -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    uvloop.run(serve(port, latency))
+    uvloop.run(serve(port, latency, ready))
 
 
 def main() -> None:
@@ -75,13 +77,17 @@ def main() -> None:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         probe.bind(("0.0.0.0", options.port))  # else each process would say that the port is taken
+    ready = multiprocessing.Semaphore(0)
     children = [
-        multiprocessing.Process(target=run, args=(options.port, options.latency), daemon=True)
+        multiprocessing.Process(target=run, args=(options.port, options.latency, ready), daemon=True)
         for _number in range(options.processes)
     ]
     for child in children:
         child.start()
     signal.signal(signal.SIGTERM, lambda *_: [child.terminate() for child in children])
+    for _child in children:
+        ready.acquire()
+    print("listening", flush=True)
     for child in children:
         child.join()
 

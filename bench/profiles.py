@@ -3,7 +3,7 @@
 """Where the service's CPU time goes, as it is and as it was at an earlier commit.
 
 Flow: the fleet of throughput.py, its release from the folder and from that commit in turn (site.yml) -> wrk over
-HAProxy -> the CPU time of the service's control group, divided by the requests, and a flame graph of its workers by
+HAProxy -> the CPU time of the service's processes, divided by the requests, and a flame graph of its workers by
 py-spy under the same load -> bench/results/profiles.json, profile-VERSION-ROUTE.svg.
 Usage: bench/profiles.py [--before COMMIT]
 """
@@ -18,11 +18,11 @@ import sys
 from typing import Any
 
 from fleet import BIN, PROJECT, RESULTS, Fleet, play, tiers, upstream
+from goals import OURS
 from throughput import APP_SERVERS, CONNECTIONS, ROUTES, WORKERS, Bench, say
 
 RESULT = RESULTS / "profiles.json"
-OURS = "items, haproxy"
-# The service with a plain httpx client and no caches, before its hot path was worked on.
+# The service before its hot path was worked on.
 BEFORE = "cfa60f6"
 PROFILER = "/root/py-spy"
 
@@ -36,11 +36,12 @@ def main() -> int:
     repository = f"{PROJECT.as_uri()}#subdirectory=app"
     sources: dict[str, dict[str, Any]] = {
         "after": {},
-        # it knows the schema of its own time alone, which what came after has only added to
+        # it takes no longer time-out, and knows the schema of its own time, which what came after has only added to
         "before": {
             "app_server_source": repository,
             "app_server_version": options.before,
             "app_server_migrate_command": [],
+            "bench_upstream_timeout": 8,
         },
     }
     rows: list[dict[str, Any]] = []
@@ -49,7 +50,7 @@ def main() -> int:
             say(f"site.yml: {version}")
             play("site", fleet_tiers=tiers(1, APP_SERVERS, 1), app_server_workers=WORKERS, **source)
             bench = Bench(Fleet(), options.seconds)
-            bench.copy_script()
+            bench.install()
             copy_profiler(bench)
             for route in ROUTES:
                 found = [cpu(bench, route) for _round in range(options.rounds)]
@@ -66,9 +67,8 @@ def cpu(bench: Bench, route: str) -> dict[str, float]:
     """Return what a run did, and the microseconds of CPU time that the service had for one of its requests."""
 
     def used() -> int:
-        path = "/sys/fs/cgroup$(systemctl show -P ControlGroup app)/cpu.stat"
-        stat = bench.fleet.run(bench.fleet.names("app_server")[0], f"awk '/^usage_usec/ {{print $2}}' {path}")
-        return int(stat)
+        script = "awk '{print $14 + $15}' /proc/$pid/stat"  # hundredths of a second
+        return 10_000 * sum(bench.fleet.service_processes(bench.fleet.names("app_server")[0], script))
 
     bench.warm_up(OURS, route, CONNECTIONS)
     before = used()

@@ -339,7 +339,7 @@ def profiles(results: Results) -> Section:
     return Section(
         "Where the service's CPU time goes",
         f"The same stack with the service at commit {found.get('before', '…')}, before its hot path was worked on, and "
-        "after. CPU time is the control group's, divided by the requests; the flame graphs are of its workers under "
+        "after. CPU time is that of its processes, divided by the requests; the flame graphs are of its workers under "
         "the same load.",
         ("bench/profiles.py",),
         drawn("CPU time of one request, before and after", panels),

@@ -15,11 +15,11 @@ import sys
 from typing import Any
 
 from fleet import RESULTS, Fleet, play, tiers, upstream
+from goals import OURS
 from throughput import APP_SERVERS, CONNECTIONS, FIGURES, ROUTES, WORKERS, Bench, say, summary
 
 RESULT = RESULTS / "engines.json"
 ENGINES = ("uvicorn", "gunicorn", "granian")
-OURS = "items, haproxy"
 
 
 def main() -> int:
@@ -34,7 +34,7 @@ def main() -> int:
                 say(f"site.yml: {engine}")
                 play("site", fleet_tiers=tiers(1, APP_SERVERS, 1), app_server_workers=WORKERS, app_server_engine=engine)
                 bench = Bench(Fleet(), options.seconds)
-                bench.copy_script()
+                bench.install()
                 for route in ROUTES:
                     row = bench.measure(OURS, route, CONNECTIONS)
                     rows.append({**row, "round": number, "engine": engine, "memory_mib": memory(bench.fleet)})
@@ -47,9 +47,8 @@ def main() -> int:
 
 def memory(fleet: Fleet) -> int:
     """Return the MiB that the service's processes have for themselves on the first app host."""
-    path = "/sys/fs/cgroup$(systemctl show -P ControlGroup app)"
-    script = f"for pid in $(cat {path}/cgroup.procs); do grep Private_Dirty /proc/$pid/smaps_rollup; done"
-    return sum(int(line.split()[1]) for line in fleet.run(fleet.names("app_server")[0], script).splitlines()) // 1024
+    script = "awk '/^Private_Dirty/ {print $2}' /proc/$pid/smaps_rollup"
+    return sum(fleet.service_processes(fleet.names("app_server")[0], script)) // 1024
 
 
 if __name__ == "__main__":

@@ -98,6 +98,16 @@ class Fleet:
     def run(self, name: str, *command: str) -> str:
         return subprocess.run(self.ssh(name, *command), capture_output=True, text=True, check=True).stdout
 
+    def await_answer(self, name: str, url: str, seconds: int) -> None:
+        """Return once a host gets an answer from there that is no error; fail after so many seconds."""
+        ask = f"curl --silent --fail --output /dev/null --max-time 2 {url}"
+        self.run(name, f"for half in $(seq {2 * seconds}); do {ask} && exit; sleep 0.5; done; exit 1")
+
+    def service_processes(self, name: str, script: str) -> list[int]:
+        """Return what a script of the shell prints, a number, of each $pid of the service on an app host."""
+        pids = "$(main=$(systemctl show -P MainPID app); ps -o pid= -p $main --ppid $main)"
+        return [int(line) for line in self.run(name, f"for pid in {pids}; do {script}; done").splitlines()]
+
     def in_flight(self) -> int:
         """Return the requests that the app hosts say they work on."""
 
@@ -110,23 +120,18 @@ class Fleet:
 
 
 @contextmanager
-def upstream(latency: float, processes: int) -> Iterator[None]:
-    """Run the external API for the length of a ``with`` block, beside the lab's own."""
-    arguments = ["--port", str(UPSTREAM[1]), "--processes", str(processes), "--latency", str(latency)]
-    command = [
-        "ip",
-        "netns",
-        "exec",
-        UPSTREAM_NAMESPACE,
-        sys.executable,
-        str(PROJECT / "bench/upstream.py"),
-        *arguments,
-    ]
+def upstream(
+    latency: float, processes: int, port: int = UPSTREAM[1], namespace: str = UPSTREAM_NAMESPACE
+) -> Iterator[None]:
+    """Run the external API for the length of a ``with`` block, beside the lab's own; without a namespace, here."""
+    enter = ["ip", "netns", "exec", namespace] if namespace else []
+    arguments = ["--port", str(port), "--processes", str(processes), "--latency", str(latency)]
+    command = [*enter, sys.executable, str(PROJECT / "bench/upstream.py"), *arguments]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout
         if process.stdout.readline() != "listening\n":
-            raise SystemExit(f"the external API does not listen on {UPSTREAM[0]}:{UPSTREAM[1]}: is another one there?")
+            raise SystemExit(f"the external API does not listen on port {port}: is another one there?")
         yield
     finally:
         process.terminate()

@@ -18,6 +18,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
 from typing import Any
 
 from fleet import RESULTS, Fleet, memory, memory_used, play, tiers, upstream
@@ -82,18 +83,14 @@ def main() -> int:
 def start_afresh(fleet: Fleet, engine: str) -> None:
     """Start the app hosts' and the load balancers' services again, so that none has memory of an earlier run."""
 
-    def ready(name: str, address: str, path: str) -> None:
-        ask = f"curl --silent --fail --output /dev/null --max-time 2 http://{address}{path}"
-        fleet.run(name, f"for second in $(seq 60); do {ask} && exit; sleep 1; done; exit 1")
+    def start(unit: str, name: str, address: str) -> None:
+        fleet.run(name, f"systemctl restart {unit}")
+        fleet.await_answer(name, f"http://{address}/readyz", seconds=60)
 
-    for tier, unit, address in (
-        ("app_server", "app", [f"{host}:8000" for host in fleet.private("app_server")]),
-        ("load_balancer", engine, fleet.public("load_balancer")),
-    ):
-        names = fleet.names(tier)
-        with ThreadPoolExecutor(max_workers=4) as executor:
-            list(executor.map(lambda name, unit=unit: fleet.run(name, f"systemctl restart {unit}"), names))
-            list(executor.map(ready, names, address, ["/readyz"] * len(names)))
+    with ThreadPoolExecutor(max_workers=4) as executor:
+        apps = [f"{address}:8000" for address in fleet.private("app_server")]
+        list(executor.map(start, repeat("app"), fleet.names("app_server"), apps))
+        list(executor.map(start, repeat(engine), fleet.names("load_balancer"), fleet.public("load_balancer")))
 
 
 def hold(fleet: Fleet, options: argparse.Namespace, rate: float, latency: float = 0.0) -> dict[str, Any]:
@@ -136,8 +133,7 @@ class Watch(threading.Thread):
     def __init__(self, fleet: Fleet, generator: str) -> None:
         super().__init__(daemon=True)
         self._fleet, self._generator = fleet, generator
-        self._client_before: int | None = None
-        self.client_memory()
+        self._client_before = self._client_bytes()
         self._ended = threading.Event()
         self._begun = time.monotonic()
         self.samples: list[dict[str, Any]] = []
@@ -145,7 +141,11 @@ class Watch(threading.Thread):
     def run(self) -> None:
         while not self._ended.wait(2):
             try:
-                seen = {"in_flight": self._fleet.in_flight(), "memory": memory_used(), "client": self.client_memory()}
+                seen = {
+                    "in_flight": self._fleet.in_flight(),
+                    "memory": memory_used(),
+                    "client": self._client_bytes() - self._client_before,
+                }
             except (subprocess.CalledProcessError, ValueError) as error:
                 say(f"not read: {error}")
                 continue
@@ -156,14 +156,12 @@ class Watch(threading.Thread):
             self.samples.append({"seconds": round(time.monotonic() - self._begun, 1), **seen})
             say(f"the app hosts say {seen['in_flight']:,}; memory {seen['memory'] / 2**30:.2f} GiB")
 
-    def client_memory(self) -> int:
-        """Return the bytes that the load generator's control group has more than before, its sockets among them."""
+    def _client_bytes(self) -> int:
+        """Return the bytes that the load generator's control group has, its sockets among them."""
         script = (
             "cd /sys/fs/cgroup/memory && awk '/^total_rss / {print $2}' memory.stat && cat memory.kmem.usage_in_bytes"
         )
-        now = sum(int(line) for line in self._fleet.run(self._generator, script).splitlines())
-        self._client_before = now if self._client_before is None else self._client_before
-        return now - self._client_before
+        return sum(int(line) for line in self._fleet.run(self._generator, script).splitlines())
 
     def seconds_held(self, requests: int) -> float:
         """Return for how long the gauge has shown so many."""

@@ -52,7 +52,7 @@ def main() -> int:
             play("site", fleet_tiers=hosts, app_server_workers=WORKERS, load_balancer_engine=engine)
         play("../bench/contenders/install", contender_workers=WORKERS)
     bench = Bench(Fleet(), options.seconds)
-    bench.copy_script()
+    bench.install()
     rows: list[dict[str, Any]] = []
     with upstream(latency=0, processes=1):
         for number in range(options.rounds):
@@ -99,11 +99,12 @@ class Bench:
         self.balancer = fleet.names("load_balancer")[0]
         self.generator = fleet.names("load_generator")[0]
 
-    def copy_script(self) -> None:
+    def install(self) -> None:
+        """Give the hosts that put load what they need for it."""
+        wrk = "command -v wrk >/dev/null || apt-get install --quiet --yes --no-install-recommends wrk >/dev/null"
         for host in (self.generator, self.balancer):
-            subprocess.run(
-                self.fleet.ssh(host, "cat >/root/items.lua"), input=SCRIPT.read_text(), text=True, check=True
-            )
+            command = self.fleet.ssh(host, f"cat >/root/items.lua; {wrk}")
+            subprocess.run(command, input=SCRIPT.read_text(), text=True, check=True)
 
     def start(self, contender: str) -> None:
         """Let this contender alone serve, behind its load balancer."""
@@ -111,11 +112,8 @@ class Bench:
         others = "app contender-published contender-fastapi contender-fastify"
         for name, address in zip(self.fleet.names("app_server"), self.fleet.private("app_server"), strict=True):
             path = "/health" if contender == "published" else "/readyz"
-            self.fleet.run(
-                name,
-                f"systemctl stop {others}; systemctl start {service}; for second in $(seq 40); do "
-                f"curl --silent --fail --output /dev/null http://{address}:8000{path} && exit; sleep 0.5; done; exit 1",
-            )
+            self.fleet.run(name, f"systemctl stop {others}; systemctl start {service}")
+            self.fleet.await_answer(name, f"http://{address}:8000{path}", seconds=20)
         engine = ENGINES.get(contender, "haproxy")
         stop = "systemctl stop haproxy nginx; pkill -x nginx; sleep 0.5;"
         if contender == "published":

@@ -21,6 +21,7 @@ from typing import cast
 import uvloop
 
 POSTS = 100
+START = 20  # seconds that a process may take to listen
 REQUEST = re.compile(rb"GET /posts/(\d+) HTTP/1\.1\r\n")
 
 
@@ -85,8 +86,9 @@ def main() -> None:
     for child in children:
         child.start()
     signal.signal(signal.SIGTERM, lambda *_: [child.terminate() for child in children])
-    for _child in children:
-        ready.acquire()
+    for child in children:
+        if not ready.acquire(timeout=START):
+            raise SystemExit(f"{child.name} does not listen on port {options.port} after {START} s")
     print("listening", flush=True)
     for child in children:
         child.join()

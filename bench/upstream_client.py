@@ -19,12 +19,11 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import orjson
 import uvloop
-from fleet import RESULTS
+from fleet import RESULTS, upstream
 
 RESULT = RESULTS / "upstream_client.json"
 PORT = 9100
@@ -134,10 +133,8 @@ def main() -> int:
         client, under_way = options.one
         print(json.dumps(uvloop.run(measure(client, int(under_way), options.seconds))))
         return 0
-    server = subprocess.Popen([sys.executable, str(Path(__file__).with_name("upstream.py")), "--port", str(PORT)])
     rows = []
-    try:
-        time.sleep(2)
+    with upstream(latency=0, processes=1, port=PORT, namespace=""):
         for number in range(options.rounds):
             for client in CLIENTS:
                 for under_way in UNDER_WAY:
@@ -146,9 +143,6 @@ def main() -> int:
                     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
                     rows.append({"round": number, **json.loads(said)})
                     print(rows[-1], file=sys.stderr)
-    finally:
-        server.terminate()
-        server.wait(10)
     result = {"summary": summary(rows), "rows": rows}
     RESULT.write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result["summary"], indent=2))

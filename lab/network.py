@@ -191,7 +191,7 @@ class Network:
         await run("nft", "-f", "-", stdin=_machine_rules(resolvers()))
         self._set_machine("net.ipv4.ip_forward", 1)
         for name, least in _MACHINE_LEAST.items():
-            # A container may not set them, a network namespace does not even show all of them; `status` tells the limit.
+            # A container may not set them, and a network namespace does not show all; `status` tells the limit.
             with contextlib.suppress(PermissionError, FileNotFoundError):
                 self._set_machine(name, least)
 

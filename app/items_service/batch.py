@@ -20,7 +20,7 @@ class Batch(Generic[Key, Value]):
         self._wanted: dict[Key, asyncio.Future[Value | None]] = {}
         self._fetching: asyncio.Task[None] | None = None
 
-    def ask(self, key: Key) -> Awaitable[Value | None]:
+    def ask(self, key: Key) -> asyncio.Future[Value | None]:
         """The answer for one key, None where there is none; the call begins after this, never before it."""
         future = self._wanted.get(key)
         if future is None:

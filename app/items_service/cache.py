@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 import random
@@ -70,9 +71,9 @@ class Cache:
     async def __aexit__(self, *_: object) -> None:
         await self._redis.aclose()
 
-    async def get(self, item_id: int) -> Cached | None:
+    def get(self, item_id: int) -> asyncio.Future[Cached | None]:
         """The answer, JUST_WRITTEN, or None if there is none or the cache is lost."""
-        return await self._answers.ask(item_id)
+        return self._answers.ask(item_id)
 
     async def fill(self, item_id: int, answer: bytes) -> None:
         """Keep an answer, in the place of an old one, unless the item has been written since it was read."""

@@ -1,20 +1,35 @@
 """Answers kept in a worker's memory for at most a second, given before anything else of the service runs.
 
-Data: path -> the bytes of the answer. Flow: `keep` when it came from the cache; `forget` when the item is written, here
-or, by the news of it, on another host.
+Data: path -> the bytes of the answer. Flow: `keep` when it came from the cache; `renew` from there before its second is
+over, while it is given still, so that nobody waits; `forget` when the item is written, here or, by the news of it, on
+another host.
 """
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 LIFE = 1.0  # seconds
+# The share of LIFE after which an answer is read anew: random, so that answers kept together are not read together, and
+# so early that even a slow cache answers in time.
+FRESH = (0.3, 0.7)
 MOST = 10_000  # answers; beyond, all are dropped, as most are old
 WROTE = "wrote"  # the cookie of a client that has just written: it reads from the primary
 _WROTE = WROTE.encode() + b"="
+
+
+@dataclass(slots=True)
+class HotAnswer:
+    item_id: int
+    fresh_until: float
+    given_until: float
+    start: dict[str, object]
+    body: dict[str, object]
 
 
 class HotAnswers:
@@ -22,17 +37,25 @@ class HotAnswers:
         """Make it empty; `headers` go with every answer."""
         given = {"X-Cache": "hit", "Content-Type": "application/json", **headers}
         self._headers = [(name.lower().encode(), value.encode()) for name, value in given.items()]
-        self._answers: dict[str, tuple[float, dict[str, object], dict[str, object]]] = {}
+        self._answers: dict[str, HotAnswer] = {}
 
     def keep(self, item_id: int, body: bytes) -> None:
         if len(self._answers) >= MOST:
             self._answers.clear()
         headers = [*self._headers, (b"content-length", str(len(body)).encode())]
-        self._answers[f"/items/{item_id}"] = (
-            time.monotonic() + LIFE,
-            {"type": "http.response.start", "status": 200, "headers": headers},
-            {"type": "http.response.body", "body": body},
+        now = time.monotonic()
+        self._answers[f"/items/{item_id}"] = HotAnswer(
+            item_id,
+            fresh_until=now + LIFE * random.uniform(*FRESH),
+            given_until=now + LIFE,
+            start={"type": "http.response.start", "status": 200, "headers": headers},
+            body={"type": "http.response.body", "body": body},
         )
+
+    def renew(self, item_id: int, body: bytes) -> None:
+        """Keep it for longer, unless the item was written meanwhile."""
+        if f"/items/{item_id}" in self._answers:
+            self.keep(item_id, body)
 
     def forget(self, item_id: int) -> None:
         """The item is in its own answer, and in that of the one before it."""
@@ -48,9 +71,13 @@ class HotAnswers:
         async def answer_or_ask(scope: Scope, receive: Receive, send: Send) -> None:
             if scope["type"] == "http":
                 found = self._answers.get(scope["path"])
-                if found is not None and found[0] > time.monotonic() and _is_plain(scope):
-                    await send(found[1])
-                    await send(found[2])
+                now = time.monotonic()
+                if found is not None and now < found.given_until and _is_plain(scope):
+                    await send(found.start)
+                    await send(found.body)
+                    if now > found.fresh_until:
+                        found.fresh_until = found.given_until  # once is enough
+                        scope["state"]["items"].refresh(found.item_id)
                     return
             await app(scope, receive, send)
 

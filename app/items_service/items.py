@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from items_service.cache import JUST_WRITTEN, Cache
+from items_service.cache import JUST_WRITTEN, Cache, Cached
 from items_service.database import Database, Item, Role
 from items_service.hot import HotAnswers
 from items_service.upstream import Upstream
@@ -43,9 +43,12 @@ class Items:
         if cached is JUST_WRITTEN:
             return await self.fresh(item_id, "primary")
         self._hot.keep(item_id, cached.body)
-        if cached.is_old:
-            self._miss(item_id)
+        self._renew(item_id, cached)
         return Answer(cached.body, "hit")
+
+    def refresh(self, item_id: int) -> None:
+        """Read a hot answer anew from the cache; one that is not there, or just written, is hot no longer."""
+        self._cache.get(item_id).add_done_callback(lambda read: self._refreshed(item_id, read))
 
     async def fresh(self, item_id: int, source: Role) -> Answer:
         """The answer past the cache, from that kind of database; raises NoItem."""
@@ -55,6 +58,17 @@ class Items:
         """Forget the answers that show the item, by their ids, and tell those who wait for it, on every host."""
         self._hot.forget(item["id"])
         await self._cache.written(item, shown_by)
+
+    def _refreshed(self, item_id: int, read: asyncio.Future[Cached | None]) -> None:
+        cached = None if read.cancelled() else read.result()
+        if cached is not None and cached is not JUST_WRITTEN:
+            self._hot.renew(item_id, cached.body)
+            self._renew(item_id, cached)
+
+    def _renew(self, item_id: int, cached: Cached) -> None:
+        """Put an old answer together anew, for whoever asks next."""
+        if cached.is_old:
+            self._miss(item_id)
 
     def _miss(self, item_id: int) -> asyncio.Task[Answer]:
         """One task for all that miss the same answer while it is put together."""

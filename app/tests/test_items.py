@@ -112,6 +112,21 @@ def test_an_old_answer_is_given_while_it_is_put_together_anew(serve: Serve, exte
         assert client.get(f"/items/{item_id}").headers["X-Cache"] == "hit"
 
 
+def test_a_hot_answer_is_read_anew_before_its_second_is_over(serve: Serve, services: Services, item_id: int) -> None:
+    with serve().client() as client:
+        assert [client.get(f"/items/{item_id}").headers["X-Cache"] for _ in range(2)] == ["miss", "hit"]
+        ends = time.monotonic() + 1
+        time.sleep(0.75)
+        assert client.get(f"/items/{item_id}").headers["X-Cache"] == "hit"
+        time.sleep(0.1)  # for Redis to answer
+        services.shell("kill -STOP $(cat /data/redis.pid)")
+        try:
+            time.sleep(max(0.0, ends + 0.1 - time.monotonic()))
+            assert client.get(f"/items/{item_id}").headers["X-Cache"] == "hit", "past the end of what was kept first"
+        finally:
+            services.shell("kill -CONT $(cat /data/redis.pid)")
+
+
 def test_a_hot_answer_needs_nobody_for_a_second(serve: Serve, services: Services, item_id: int) -> None:
     service = serve()
     with service.client() as client, service.client() as writer:

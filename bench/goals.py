@@ -112,16 +112,18 @@ def memory(results: Results) -> Figure:
 
 
 def ratio(results: Results, words: str, contender: str, goals: Mapping[str, float]) -> Figure:
-    """Our throughput with HAProxy divided by the contender's, by route; missed too where some of ours failed."""
+    """Our throughput with each load balancer divided by the contender's, by route; missed where some of ours failed."""
     rows = {(row["contender"], row["route"]): row for row in results.get("throughput", {}).get("summary", [])}
     readings = []
-    for route, goal in goals.items():
-        ours, its = rows.get((OURS, route)), rows.get((contender, route))
-        if ours is None or its is None:
-            readings.append(Reading(ROUTES[route], "not measured", None))
-        else:
-            met = its["ratio"] >= goal and not ours["failed"]
-            readings.append(Reading(ROUTES[route], f"{times(its['ratio'])}{failures(ours)}", met))
+    for engine, name in BALANCERS.items():
+        for route, goal in goals.items():
+            ours, its = rows.get((f"items, {engine}", route)), rows.get((contender, route))
+            variant = f"{name} {ROUTES[route]}"
+            if ours is None or its is None:
+                readings.append(Reading(variant, "not measured", None))
+            else:
+                found = its["ratio"] / ours["ratio"]  # both of the same one, HAProxy's, in the same rounds
+                readings.append(Reading(variant, times(found) + failures(ours), found >= goal and not ours["failed"]))
     goal_words = ", ".join(f"{ROUTES[route]} ≥ {goal:g}" for route, goal in goals.items())
     return Figure(f"GET /items/{{id}} through the stack ÷ {words}", goal_words, tuple(readings), "bench/throughput.py")
 

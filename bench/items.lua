@@ -1,8 +1,6 @@
 -- For wrk: GET /items/{id} of the first so many items, in turn, from a place of its own for each thread.
 local last = tonumber(os.getenv("ITEMS") or "1000")
 local query = os.getenv("QUERY") or ""
--- milliseconds, on average, that a client waits before each of its requests
-local pause = tonumber(os.getenv("PAUSE") or "0")
 local threads = 0
 local id = 0
 
@@ -13,12 +11,6 @@ end
 
 function init()
   id = first
-end
-
-if pause > 0 then
-  function delay()
-    return math.floor(-pause * math.log(1 - math.random()))
-  end
 end
 
 function request()

@@ -22,18 +22,18 @@ from typing import Any
 from fleet import RESULTS, Fleet, play, tiers, upstream
 
 RESULT = RESULTS / "throughput.json"
-SCRIPT = Path(__file__).with_name("items.lua")
+SCRIPTS = [Path(__file__).with_name(name) for name in ("items.lua", "arrivals.py")]
 APP_SERVERS, WORKERS = 1, 2
 ENGINES = {"items, haproxy": "haproxy", "items, nginx": "nginx"}
 CONTENDERS = ("items, haproxy", "items, nginx", "items, no load balancer", "fastapi", "fastify", "published")
 # The published design has no cache, and makes its calls on every route.
-ROUTES = {"cached": {"ITEMS": "100", "QUERY": ""}, "calling_out": {"ITEMS": "1000", "QUERY": "?source=replica"}}
+# How many items are asked for, and the query.
+ROUTES = {"cached": (100, ""), "calling_out": (1000, "?source=replica")}
 FIGURES = ("requests_a_second", "p50_ms", "p99_ms")
 CONNECTIONS = 64
 SWEEP = (8, 32, 128, 512, 2048)
 SWEEP_SECONDS = 4
-# Arrivals of so many clients, each with pauses of random length, hardly wait for each other's answers.
-CLIENTS = 2000
+OPEN_LOOP_CONNECTIONS = 256
 OPEN_LOOP_SHARE = 0.7
 
 
@@ -87,7 +87,7 @@ def open_loop(bench: Bench, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         for route in ROUTES:
             own = [row for row in rows if (row["contender"], row["route"]) == (contender, route)]
             rate = OPEN_LOOP_SHARE * statistics.median(row["requests_a_second"] for row in own)
-            row = bench.measure(contender, route, CLIENTS, rate)
+            row = bench.measure(contender, route, OPEN_LOOP_CONNECTIONS, rate)
             found.append({**row, "rate": round(rate, 1), "p99_to_p50": round(row["p99_ms"] / row["p50_ms"], 2)})
     return found
 
@@ -98,13 +98,16 @@ class Bench:
         self.seconds = seconds
         self.balancer = fleet.names("load_balancer")[0]
         self.generator = fleet.names("load_generator")[0]
+        self.front_door = f"http://{fleet.public('load_balancer')[0]}"
 
     def install(self) -> None:
         """Give the hosts that put load what they need for it."""
         wrk = "command -v wrk >/dev/null || apt-get install --quiet --yes --no-install-recommends wrk >/dev/null"
         for host in (self.generator, self.balancer):
-            command = self.fleet.ssh(host, f"cat >/root/items.lua; {wrk}")
-            subprocess.run(command, input=SCRIPT.read_text(), text=True, check=True)
+            self.fleet.run(host, wrk)
+            for script in SCRIPTS:
+                command = self.fleet.ssh(host, f"cat >/root/{script.name}")
+                subprocess.run(command, input=script.read_text(), text=True, check=True)
 
     def start(self, contender: str) -> None:
         """Let this contender alone serve, behind its load balancer."""
@@ -124,29 +127,36 @@ class Bench:
     def measure(
         self, contender: str, route: str, connections: int, rate: float = 0, warm: bool = False
     ) -> dict[str, Any]:
-        """Return what one run of wrk counted, after a short one unless it is warm; with `rate`, arrivals a second."""
+        """Return what one run of wrk counted, after a short one unless it is warm, or of arrivals at `rate` a second."""
         if not warm:
-            self.warm_up(contender, route, connections, rate)
-        output = self._wrk(contender, route, connections, rate, self.seconds)
+            self.warm_up(contender, route, connections)
+        if rate:
+            output = self._arrivals(route, connections, rate)
+        else:
+            output = self._wrk(contender, route, connections, self.seconds)
         found: dict[str, Any] = json.loads(output.splitlines()[-1])
         found["requests_a_second"] = round(found["requests"] / found["microseconds"] * 1e6, 1)
         said = f"{found['requests_a_second']:>9,.0f}/s  p50 {found['p50_ms']:.1f} ms  p99 {found['p99_ms']:.1f} ms"
         say(f"{contender:24} {route:12} {connections:>5} connections {said}")
         return {"contender": contender, "route": route, "connections": connections, **found}
 
-    def warm_up(self, contender: str, route: str, connections: int, rate: float = 0) -> None:
-        self._wrk(contender, route, connections, rate, seconds=2)
+    def warm_up(self, contender: str, route: str, connections: int) -> None:
+        self._wrk(contender, route, connections, seconds=2)
 
-    def _wrk(self, contender: str, route: str, connections: int, rate: float, seconds: int) -> str:
+    def _wrk(self, contender: str, route: str, connections: int, seconds: int) -> str:
         if contender == "items, no load balancer":
             host, target = self.balancer, f"http://{self.fleet.private('app_server')[0]}:8000"
         else:
-            host, target = self.generator, f"http://{self.fleet.public('load_balancer')[0]}"
-        settings = " ".join(f"{name}='{value}'" for name, value in ROUTES[route].items())
-        if rate:
-            settings += f" PAUSE={1000 * connections / rate}"
+            host, target = self.generator, self.front_door
+        items, query = ROUTES[route]
         wrk = f"wrk -t 1 -c {connections} -d {seconds} --timeout 10s -s /root/items.lua {target}"
-        return self.fleet.run(host, f"ulimit -n hard; {settings} {wrk}")
+        return self.fleet.run(host, f"ulimit -n hard; ITEMS={items} QUERY='{query}' {wrk}")
+
+    def _arrivals(self, route: str, connections: int, rate: float) -> str:
+        items, query = ROUTES[route]
+        at_rate = f"--rate {rate} --connections {connections} --seconds {self.seconds}"
+        asked = f"--items {items} --query '{query}'"
+        return self.fleet.run(self.generator, f"python3 /root/arrivals.py {self.front_door} {at_rate} {asked}")
 
 
 def summary(

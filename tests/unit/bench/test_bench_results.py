@@ -35,7 +35,7 @@ def test_goals_are_met_or_missed():
         "machine memory per request in flight, long-poll route, client excluded": True,
         "GET /items/{id} through the stack ÷ the published design": True,
         "GET /items/{id} through the stack ÷ FastAPI done well": True,
-        "GET /items/{id} through the stack ÷ a Node.js fastify service": True,
+        "GET /items/{id} through the stack ÷ a Node.js fastify service": False,  # cached, nginx is slower
         "GET /items/{id} through the stack ÷ the app with no load balancer": True,
         "p99 ÷ p50 at 70 % of the highest throughput, open-loop": False,  # nginx has 3.6
     }
@@ -83,7 +83,7 @@ def test_failed_answers_of_ours_miss_every_ratio():
         if row["contender"] == goals.OURS:
             row["failed"] = 3
     assert figure({"throughput": throughput}, "FastAPI").met is False
-    assert texts(figure({"throughput": throughput}, "FastAPI"))["cached"] == "4.11×, 3 failed"
+    assert texts(figure({"throughput": throughput}, "FastAPI"))["HAProxy cached"] == "4.11×, 3 failed"
 
 
 def test_missing_results_are_open_and_their_commands_named():

@@ -127,7 +127,7 @@ class Bench:
     def measure(
         self, contender: str, route: str, connections: int, rate: float = 0, warm: bool = False
     ) -> dict[str, Any]:
-        """Return what one run of wrk counted, after a short one unless it is warm, or of arrivals at `rate` a second."""
+        """Return what one run of wrk counted, or of arrivals at that rate; after a short one unless it is warm."""
         if not warm:
             self.warm_up(contender, route, connections)
         if rate:

@@ -62,8 +62,8 @@ class Upstream:
         timeout = timedelta(seconds=settings.upstream_timeout)
         self._url = settings.upstream_url
         self._breaker = Breaker()
-        # httpx costs four times as much for each call, over any transport, and its own pool slows down with the number
-        # of calls under way (bench/upstream_client.py)
+        # httpx costs nine times as much for each call, over this very transport too, and its own pool slows down with
+        # the number of calls under way (bench/upstream_client.py)
         self._client = (
             ClientBuilder()
             .max_connections(settings.upstream_max_connections)

@@ -8,18 +8,21 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
-from conftest import PROJECT, Fleet, play
+from conftest import PROJECT, Fleet, eventually, play
 
 sys.path.insert(0, str(PROJECT / "molecule/shared"))
 from traffic import Traffic
 
 SERVICE = PROJECT / "molecule/shared/service"
-TRAFFIC = ("--get", "/", "--post", "/", "--websocket", "/ws")
+REQUESTS = ("--get", "/", "--post", "/")
+TRAFFIC = (*REQUESTS, "--websocket", "/ws")
 
 
 def releases(fleet: Fleet) -> dict[str, str]:
@@ -32,6 +35,14 @@ def releases(fleet: Fleet) -> dict[str, str]:
 def origins(fleet: Fleet) -> set[str]:
     """Return what each app host keeps of where its release comes from."""
     return {host.check_output("cat /etc/app/current/release/origin") for host in fleet.tier("app_server")}
+
+
+def kill_workers(host: Any) -> None:
+    """Kill the service's worker processes, and wait for as many new ones."""
+    ask = "pgrep --parent $(systemctl show --property=MainPID --value app)"
+    old = set(host.check_output(ask).split())
+    host.check_output(f"kill -KILL {' '.join(old)}")
+    eventually(lambda: len(set(host.run(ask).stdout.split()) - old) == len(old), what="as many new workers")
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -162,3 +173,21 @@ def test_a_broken_release_stops_at_the_first_host(fleet: Fleet, source: Callable
         assert words in deployed.stdout, deployed.stdout
     assert releases(fleet) == before
     assert httpx.get(fleet.front_door).json()["release"] == next(iter(before.values()))
+
+
+# Only uvicorn's workers, the first to go, close a WebSocket with a word when they stop.
+@pytest.mark.parametrize(("engine", "meanwhile"), [("gunicorn", TRAFFIC), ("granian", REQUESTS), ("uvicorn", REQUESTS)])
+def test_another_engine(fleet: Fleet, engine: str, meanwhile: tuple[str, ...]) -> None:
+    with Traffic(fleet.front_door, *meanwhile) as traffic:
+        changed = play("site", app_server_engine=engine)
+    traffic.check()
+    assert changed.returncode == 0, changed.stdout
+    for host in fleet.tier("app_server"):
+        assert host.check_output("systemctl show --property=Description --value app") == f"service:app under {engine}"
+        kill_workers(host)
+    eventually(lambda: httpx.get(fleet.front_door).is_success, what="the new workers serving")
+    with Traffic(fleet.front_door, *TRAFFIC) as traffic:
+        time.sleep(2)
+    traffic.check()
+    seen = httpx.get(fleet.front_door).json()["client"]
+    assert seen.startswith("10.") == (engine == "gunicorn"), "its own workers take the load balancer for the client"

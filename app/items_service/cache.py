@@ -21,6 +21,7 @@ from items_service.settings import Settings
 
 TIMEOUT = 0.25  # seconds to connect, to be answered, and to wait for a free connection
 COOL_DOWN = 1.0  # seconds without a try after a failure
+SOON = 0.05  # seconds
 KEY = "cache:item:v2:{}"  # a new shape of the value takes a new version
 CHANNEL = "cache:written"  # of items as they are written, in JSON
 # The share of CACHE_TTL after which an answer is put together anew while it is given still; random, so that answers
@@ -64,6 +65,7 @@ class Cache:
         self._settle = max(SETTLE, math.ceil(settings.upstream_timeout) + 2)
         self._retry_at = 0.0
         self._answers = Batch(self._read)
+        self._answers_soon = Batch(self._read, SOON)
 
     async def __aenter__(self) -> Cache:
         return self
@@ -71,9 +73,13 @@ class Cache:
     async def __aexit__(self, *_: object) -> None:
         await self._redis.aclose()
 
-    def get(self, item_id: int) -> asyncio.Future[Cached | None]:
+    async def get(self, item_id: int) -> Cached | None:
         """The answer, JUST_WRITTEN, or None if there is none or the cache is lost."""
-        return self._answers.ask(item_id)
+        return (await self._answers.ask(item_id)).get(item_id)
+
+    def get_soon(self, item_id: int) -> asyncio.Future[dict[int, Cached]]:
+        """The same for whoever can wait: by item id, with what others ask for within SOON."""
+        return self._answers_soon.ask(item_id)
 
     async def fill(self, item_id: int, answer: bytes) -> None:
         """Keep an answer, in the place of an old one, unless the item has been written since it was read."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy import event, exc
@@ -17,6 +17,7 @@ from items_service.batch import Batch
 from items_service.settings import Settings
 
 STATEMENT_TIMEOUT = 3  # seconds, kept by the server
+GATHER = 0.001  # seconds a read waits for others that share its statement, which costs many times what one more id does
 TOTAL_TIMEOUT = 5  # seconds for connection and statement together, kept here: a frozen server keeps nothing
 
 # what a server says that was demoted, is shutting down, has crashed, or is starting up
@@ -55,6 +56,11 @@ Item = dict[str, Any]
 Role = Literal["primary", "replica"]
 
 
+class Found(NamedTuple):
+    items: dict[int, Item]  # by id
+    role: Role | None  # which kind of server truly answered; None if no item was found
+
+
 class DatabaseUnavailable(Exception):
     """No connection was free in time, or the server is gone, read-only or too slow: worth trying again."""
 
@@ -66,9 +72,9 @@ class Database:
         self._write = _engine(settings, settings.database_write)
         same = settings.database_read == settings.database_write
         self._read = self._write if same else _engine(settings, settings.database_read)
-        self._batches: dict[Role, Batch[int, sa.Row[Any]]] = {
-            "primary": Batch(partial(self._rows, self._write)),
-            "replica": Batch(partial(self._rows, self._read)),
+        self._batches: dict[Role, Batch[int, Found]] = {
+            "primary": Batch(partial(_by_id, self._write), GATHER),
+            "replica": Batch(partial(_by_id, self._read), GATHER),
         }
 
     async def __aenter__(self) -> Database:
@@ -78,15 +84,9 @@ class Database:
         await self._write.dispose()
         await self._read.dispose()
 
-    async def read(self, ids: Iterable[int], source: Role) -> tuple[dict[int, Item], Role | None]:
-        """The items by id, and which kind of server truly answered (None if no item was found)."""
-        answers = await asyncio.gather(*map(self._batches[source].ask, ids))
-        rows = [row for row in answers if row is not None]
-        return {row.id: _item(row) for row in rows}, ("replica" if rows[0].recovering else "primary") if rows else None
-
-    async def _rows(self, engine: AsyncEngine, ids: list[int]) -> dict[int, sa.Row[Any]]:
-        async with _connection(engine) as connection:
-            return {row.id: row for row in await connection.execute(BY_ID, {"ids": ids})}
+    async def read(self, source: Role, *ids: int) -> Found:
+        """The items of these ids, among others that were asked for at the same time."""
+        return await self._batches[source].ask(*ids)
 
     async def insert(self, values: Item) -> Item:
         query = sa.insert(items).values(values).returning(items)
@@ -110,6 +110,13 @@ class Database:
     async def check_read(self) -> None:
         async with _connection(self._read) as connection:
             await connection.execute(sa.text("SELECT 1"))
+
+
+async def _by_id(engine: AsyncEngine, ids: list[int]) -> Found:
+    async with _connection(engine) as connection:
+        rows = (await connection.execute(BY_ID, {"ids": ids})).all()
+    role: Role | None = ("replica" if rows[0].recovering else "primary") if rows else None
+    return Found({row.id: _item(row) for row in rows}, role)
 
 
 def _item(row: sa.Row[Any]) -> Item:

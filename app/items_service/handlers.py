@@ -86,11 +86,11 @@ async def changes(request: Request[State]) -> Response:
     if after:
         waiting = asyncio.ensure_future(news)  # from before the read, so that no write falls between the two
         try:
-            rows, _database = await request.state["database"].read((item_id,), "primary")
-            if item_id not in rows:
+            items = (await request.state["database"].read("primary", item_id)).items
+            if item_id not in items:
                 raise _no_item(item_id)
-            if rows[item_id]["version"] > after:
-                return JSON(rows[item_id])
+            if items[item_id]["version"] > after:
+                return JSON(items[item_id])
             written = await waiting
         finally:
             waiting.cancel()

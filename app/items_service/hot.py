@@ -88,4 +88,7 @@ def _is_plain(scope: Scope) -> bool:
     """Whether a request gets what everybody gets."""
     if scope["method"] != "GET" or scope["query_string"] or scope["state"]["health"].draining:
         return False
-    return not any(name == b"cookie" and _WROTE in value for name, value in scope["headers"])
+    for name, value in scope["headers"]:  # any() of a generator takes three times as long
+        if name == b"cookie" and _WROTE in value:
+            return False
+    return True

@@ -48,7 +48,7 @@ class Items:
 
     def refresh(self, item_id: int) -> None:
         """Read a hot answer anew from the cache; one that is not there, or just written, is hot no longer."""
-        self._cache.get(item_id).add_done_callback(lambda read: self._refreshed(item_id, read))
+        self._cache.get_soon(item_id).add_done_callback(lambda read: self._refreshed(item_id, read))
 
     async def fresh(self, item_id: int, source: Role) -> Answer:
         """The answer past the cache, from that kind of database; raises NoItem."""
@@ -59,8 +59,8 @@ class Items:
         self._hot.forget(item["id"])
         await self._cache.written(item, shown_by)
 
-    def _refreshed(self, item_id: int, read: asyncio.Future[Cached | None]) -> None:
-        cached = None if read.cancelled() else read.result()
+    def _refreshed(self, item_id: int, read: asyncio.Future[dict[int, Cached]]) -> None:
+        cached = None if read.cancelled() else read.result().get(item_id)
         if cached is not None and cached is not JUST_WRITTEN:
             self._hot.renew(item_id, cached.body)
             self._renew(item_id, cached)
@@ -89,22 +89,23 @@ class Items:
         return answer
 
     async def _compose(self, item_id: int, source: Role, cache: str) -> Answer:
-        details = asyncio.gather(self._upstream.details(item_id), self._upstream.details(item_id + 1))
-        details.add_done_callback(_seen)
+        ids = (item_id, item_id + 1)
+        details = [asyncio.create_task(self._upstream.details(one)) for one in ids]
         try:
-            rows, database = await self._database.read((item_id, item_id + 1), source)
-            if item_id not in rows:
+            items, role = await self._database.read(source, *ids)
+            if item_id not in items:
                 raise NoItem
-            main, related = await details
+            main, related = [await one for one in details]
         finally:
-            details.cancel()
+            for one in details:
+                one.cancel()
         body = orjson.dumps(
             {
-                "main_item": rows[item_id] | {"details": main.content},
-                "related_item": rows[item_id + 1] | {"details": related.content} if item_id + 1 in rows else None,
+                "main_item": items[item_id] | {"details": main.content},
+                "related_item": items[item_id + 1] | {"details": related.content} if item_id + 1 in items else None,
             }
         )
-        return Answer(body, cache, database, main.ok and related.ok)
+        return Answer(body, cache, role, main.ok and related.ok)
 
 
 def _seen(done: asyncio.Future[Any]) -> None:

@@ -73,6 +73,30 @@ def test_no_request_fails_when_an_app_host_stops(fleet: Fleet, client: httpx.Cli
     eventually(lambda: {client.get("/").json()["host"] for _ in range(10)} == everyone, 30, "the host's return")
 
 
+@pytest.mark.parametrize(("method", "path"), [("GET", "/slow"), ("GET", "/slow/changes"), ("POST", "/slow")])
+def test_a_request_under_way_is_repeated_when_its_host_dies(
+    fleet: Fleet, client: httpx.Client, method: str, path: str
+) -> None:
+    def ask(_number: int) -> int | None:
+        try:
+            return httpx.request(method, f"{fleet.front_door}{path}", timeout=20).status_code
+        except httpx.RemoteProtocolError:
+            return None  # closed without an answer
+
+    with ThreadPoolExecutor(8) as clients:
+        asked = [clients.submit(ask, number) for number in range(8)]
+        time.sleep(1)
+        fleet.tier("app_server")[0].check_output("systemctl kill --signal KILL app")
+        answers = Counter(answer.result() for answer in asked)
+    if method == "POST" or (ENGINE == "haproxy" and path == "/slow/changes"):  # it keeps no copy of a long poll
+        assert answers.keys() <= {200, 502, None}
+        assert 0 < answers[200] < 8, answers
+    else:
+        assert answers == {200: 8}
+    everyone = {name.replace("_", "-") for name in fleet.names("app_server")}
+    eventually(lambda: {client.get("/").json()["host"] for _ in range(10)} == everyone, 30, "the host's return")
+
+
 def test_a_dead_tier_answers_503_with_retry_after(fleet: Fleet, client: httpx.Client) -> None:
     try:
         for host in fleet.tier("app_server"):

@@ -17,7 +17,7 @@ async def app(scope, receive, send):
         while (message := await receive())["type"] == "websocket.receive":
             await send({"type": "websocket.send", "text": message.get("text")})
     else:
-        if scope["path"] == "/slow":
+        if scope["path"] in ("/slow", "/slow/changes"):
             await asyncio.sleep(2)
         answer = {
             "host": socket.gethostname(),

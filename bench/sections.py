@@ -275,7 +275,7 @@ def open_loop(results: Results) -> Section:
     )
     return Section(
         "Tail latency, open-loop",
-        "Arrivals that do not wait for answers, at random moments, at 70 % of the highest throughput.",
+        "Arrivals that do not wait for answers, at random moments, at 70 % of the most that the same generator gets.",
         ("bench/throughput.py",),
         drawn("p99 divided by p50", panels),
         (Table(("contender", "route", "arrivals a second", *MEASURED, "p99 ÷ p50"), cells),) if rows else (),

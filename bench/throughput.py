@@ -132,8 +132,7 @@ class Bench:
     def measure(
         self, contender: str, route: str, connections: int, rate: float | None = None, warm: bool = False
     ) -> dict[str, Any]:
-        """Return what one run of wrk counted, or of arrivals at that rate, 0 for all they can; after a short one unless
-        it is warm."""
+        """Return what wrk counted, or arrivals at that rate (0: all that are answered); warmed up first unless warm."""
         if not warm:
             self.warm_up(contender, route, connections)
         if rate is not None:

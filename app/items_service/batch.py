@@ -1,4 +1,4 @@
-"""Questions put together: one call for all that was asked for while the call before it was under way.
+"""Questions put together: one call for all that was asked for in a pause, or while the call before was under way.
 
 Data: for whoever asks, keys and a future. Flow: `ask` of any number of requests -> one call with all their keys -> its
 result to each of them.

@@ -89,7 +89,7 @@ def test_a_request_under_way_is_repeated_when_its_host_dies(
         fleet.tier("app_server")[0].check_output("systemctl kill --signal KILL app")
         answers = Counter(answer.result() for answer in asked)
     if method == "POST" or (ENGINE == "haproxy" and path == "/slow/changes"):  # it keeps no copy of a long poll
-        assert answers.keys() <= {200, 502, None}
+        assert answers.keys() <= {200, 502} | ({None} if ENGINE == "haproxy" else set())
         assert 0 < answers[200] < 8, answers
     else:
         assert answers == {200: 8}

@@ -11,7 +11,7 @@ bootstrap:
 	@lab/bootstrap
 
 down:
-	@[ ! -x .venv/bin/python ] || .venv/bin/python -m lab stop
+	@[ ! -e .venv/pins ] || .venv/bin/python -m lab stop
 
 test: bootstrap
 	@tests/run $(SCENARIO)
@@ -30,5 +30,5 @@ docs: bootstrap
 	@echo "$(CURDIR)/.cache/docs/index.rst"
 
 clean: down
-	@[ ! -x .venv/bin/python ] || .venv/bin/python -m lab.images remove
+	@[ ! -e .venv/pins ] || .venv/bin/python -m lab.images remove
 	rm -rf .venv .cache

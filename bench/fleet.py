@@ -103,9 +103,9 @@ class Fleet:
         ask = f"curl --silent --fail --output /dev/null --max-time 2 {url}"
         self.run(name, f"for half in $(seq {2 * seconds}); do {ask} && exit; sleep 0.5; done; exit 1")
 
-    def service_processes(self, name: str, script: str) -> list[int]:
-        """Return what a script of the shell prints, a number, of each $pid of the service on an app host."""
-        pids = "$(main=$(systemctl show -P MainPID app); ps -o pid= -p $main --ppid $main)"
+    def service_processes(self, name: str, script: str, unit: str = "app") -> list[int]:
+        """Return what a script of the shell prints, a number, of each $pid of the unit on a host."""
+        pids = f"$(main=$(systemctl show -P MainPID {unit}); ps -o pid= -p $main --ppid $main)"
         return [int(line) for line in self.run(name, f"for pid in {pids}; do {script}; done").splitlines()]
 
     def in_flight(self) -> int:

@@ -3,8 +3,8 @@
 """Where the service's CPU time goes, as it is and as it was at an earlier commit.
 
 Flow: the fleet of throughput.py, its release from the folder and from that commit in turn (site.yml) -> wrk over
-HAProxy -> the CPU time of the service's processes, divided by the requests, and a flame graph of its workers by
-py-spy under the same load -> bench/results/profiles.json, profile-VERSION-ROUTE.svg.
+HAProxy -> the CPU time of the service's processes and of HAProxy's, divided by the requests, and a flame graph of the
+service's workers by py-spy under the same load -> bench/results/profiles.json, profile-VERSION-ROUTE.svg.
 Usage: bench/profiles.py [--before COMMIT]
 """
 
@@ -64,17 +64,25 @@ def main() -> int:
 
 
 def cpu(bench: Bench, route: str) -> dict[str, float]:
-    """Return what a run did, and the microseconds of CPU time that the service had for one of its requests."""
+    """Return what a run did, and the microseconds of CPU time that one request took of service and load balancer."""
 
-    def used() -> int:
+    def used() -> list[int]:
         script = "awk '{print $14 + $15}' /proc/$pid/stat"  # hundredths of a second
-        return 10_000 * sum(bench.fleet.service_processes(bench.fleet.names("app_server")[0], script))
+        units = (("app_server", "app"), ("load_balancer", "haproxy"))
+        return [
+            10_000 * sum(bench.fleet.service_processes(bench.fleet.names(tier)[0], script, unit))
+            for tier, unit in units
+        ]
 
     bench.warm_up(OURS, route, CONNECTIONS)
     before = used()
     found = bench.measure(OURS, route, CONNECTIONS, warm=True)
+    service, load_balancer = (
+        round((now - then) / found["requests"], 1) for now, then in zip(used(), before, strict=True)
+    )
     return {
-        "cpu_us_each": round((used() - before) / found["requests"], 1),
+        "cpu_us_each": service,
+        "load_balancer_cpu_us_each": load_balancer,
         "requests_a_second": found["requests_a_second"],
         "failed": found["failed"],
     }

@@ -328,19 +328,20 @@ def profiles(results: Results) -> Section:
         )
         for name in MEASURED_ROUTES
     ]
-    columns = ("service", "route", "requests a second", "CPU of one request", "failed")
+    columns = ("service", "route", "requests a second", "CPU of one request", "of the load balancer", "failed")
     cells = tuple(
         (
             *(row["version"], route(row), f"{row['requests_a_second']:,.0f}"),
-            *(f"{row['cpu_us_each']:,.0f} µs", f"{row['failed']:,}"),
+            *(f"{row[key]:,.0f} µs" for key in ("cpu_us_each", "load_balancer_cpu_us_each")),
+            f"{row['failed']:,}",
         )
         for row in rows
     )
     return Section(
         "Where the service's CPU time goes",
         f"The same stack with the service at commit {found.get('before', '…')}, before its hot path was worked on, and "
-        "after. CPU time is that of its processes, divided by the requests; the flame graphs are of its workers under "
-        "the same load.",
+        "after. CPU time is that of its processes, and of the load balancer's, divided by the requests; the flame "
+        "graphs are of its workers under the same load.",
         ("bench/profiles.py",),
         drawn("CPU time of one request, before and after", panels),
         (Table(columns, cells),) if rows else (),

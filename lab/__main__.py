@@ -39,6 +39,9 @@ def main() -> int:
     commands.add_parser("token", help="print the account's token")
     behaviour = commands.add_parser("upstream", help="show or change how the external API behaves")
     upstream.add_options(behaviour)
+    power = commands.add_parser("power-loss", help="end a host in an instant; Lassie boots it again")
+    power.add_argument("label", help="of the Linode")
+    power.add_argument("--seconds", type=float, default=60.0, help="how long it stays off (60)")
     _add_fault_options(commands.add_parser("fault", help="make the API or the boots go wrong"))
     options = parser.parse_args()
     try:
@@ -71,6 +74,9 @@ def _run(options: argparse.Namespace) -> int:
             print("The account is empty.")
         case "fault":
             _fault(settings, options)
+        case "power-loss":
+            daemon.call(settings, "POST", "/power-loss", {"label": options.label, "seconds": options.seconds})
+            print(f"{options.label} is off, for {options.seconds:g} s.")
         case "page":
             if daemon.process(settings) is None:
                 raise daemon.DaemonError("The lab is not running: `python -m lab start`.")

@@ -78,6 +78,7 @@ class Hosts(Protocol):
     async def create(self, host: Host) -> None: ...
     async def start(self, host: Host) -> None: ...
     async def stop(self, host: Host) -> None: ...
+    async def lose_power(self, host: Host) -> None: ...
     async def delete(self, host: Host) -> None: ...
     async def delete_vpc(self, vpc_id: int) -> None: ...
     async def filter(self, rules: Mapping[str, str]) -> None: ...
@@ -101,6 +102,9 @@ class NoHosts:
         self._running.add(host.id)
 
     async def stop(self, host: Host) -> None:
+        self._running.discard(host.id)
+
+    async def lose_power(self, host: Host) -> None:
         self._running.discard(host.id)
 
     async def delete(self, host: Host) -> None:
@@ -209,6 +213,15 @@ class PodmanHosts:
         """Shut a host down; its disk and its addresses stay. Raises HostError."""
         try:
             await podman("stop", "--ignore", host.container)
+        except CommandError as error:
+            raise HostError(f"{host.label}: {error}") from error
+
+    async def lose_power(self, host: Host) -> None:
+        """End a host in an instant, with no word to anybody; its next boot wires it anew. Raises HostError."""
+        try:
+            async with self._wiring:
+                await self.network.unplug(host.id)
+            await podman("kill", "--signal", "KILL", host.container)
         except CommandError as error:
             raise HostError(f"{host.label}: {error}") from error
 

@@ -104,6 +104,13 @@ class Lifecycle:
                 instance.status, instance.booted, instance.updated = "offline", False, now()
                 self._store.save(instance)
 
+    async def lose_power(self, instance: Instance, seconds: float) -> None:
+        """End a host in an instant and keep it off so long; then Lassie has it back. Raises HostError."""
+        if instance.status != "running" or self.busy(instance):
+            raise HostError(f"{instance.label} is {instance.status}; only one that runs can lose its power")
+        self._faults.add({"kind": "slow-boot", "label": instance.label, "seconds": seconds})
+        await self._hosts.lose_power(self.host(instance))
+
     async def close(self) -> None:
         """Let running steps end, for a while; what does not is resumed by the next start."""
         tasks = [*self._work.values(), *self._deletions.values()]

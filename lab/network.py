@@ -251,6 +251,10 @@ class Network:
             await _ip(f"route add {METADATA} dev eth0", namespace=namespace)
         await _ip(f"link set lo alias {mark}", namespace=namespace)
 
+    async def unplug(self, host_id: int) -> None:
+        """Cut a host that runs off, so that nothing it still says is heard."""
+        await self._unwire(host_namespace(host_id))
+
     async def remove_host(self, host_id: int) -> None:
         """Remove a host's namespace, and its links with it."""
         await self._remove(host_namespace(host_id))

@@ -17,6 +17,7 @@ from lab.api import nodebalancer_configs as configs
 from lab.api import nodebalancer_nodes as nodes
 from lab.api.wire import ApiError, Call, route
 from lab.balancers import balancer_of
+from lab.hosts import HostError
 from lab.models import Event, Firewall, FirewallDevice, Instance, Json, NodeBalancer, Subnet
 
 if TYPE_CHECKING:
@@ -70,6 +71,19 @@ async def add_fault(call: Call) -> Json:
 
 async def clear_faults(call: Call) -> Json:
     call.lab.faults.clear()
+    return {}
+
+
+async def lose_power(call: Call) -> Json:
+    """End a Linode as a power cut does, and keep it off for ``seconds``."""
+    label, seconds = call.body.get("label"), call.body.get("seconds", 0.0)
+    found = [item for item in call.lab.store.all(Instance) if item.label == label]
+    if not found:
+        raise ApiError(404, (None, f"There is no Linode {label}"))
+    try:
+        await call.lab.lifecycle.lose_power(found[0], seconds)
+    except (ValueError, HostError) as error:
+        raise ApiError(400, (None, str(error))) from None
     return {}
 
 
@@ -139,5 +153,6 @@ ROUTES = [
     route("GET", "/faults", list_faults, "lab"),
     route("POST", "/faults", add_fault, "lab"),
     route("DELETE", "/faults", clear_faults, "lab"),
+    route("POST", "/power-loss", lose_power, "lab"),
     route("POST", "/reset", reset, "lab"),
 ]

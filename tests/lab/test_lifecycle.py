@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -173,6 +174,23 @@ def test_lassie_boots_a_host_that_stopped_by_itself(api: Server) -> None:
     api.settled(linode, "running")
     assert api.hosts.named(linode) == ["create", "start", "start"]
     assert api.hosts.named(other) == ["create", "start"]
+
+
+def test_a_host_that_loses_its_power_stays_off_for_as_long_as_asked(api: Server) -> None:
+    linode = api.linode(label="demo")["id"]
+    api.settled(linode, "running")
+    lost = time.monotonic()
+    assert api.http.post(f"{api.address}/lab/power-loss", json={"label": "demo", "seconds": 0.5}).status_code == 200
+    wait_for(lambda: status(api, linode) == "booting")
+    again = api.http.post(f"{api.address}/lab/power-loss", json={"label": "demo"})
+    assert (again.status_code, again.json()["errors"][0]["reason"]) == (
+        400,
+        "demo is booting; only one that runs can lose its power",
+    )
+    api.settled(linode, "running")
+    assert time.monotonic() - lost >= 0.5
+    assert ("lassie_reboot", "finished") in api.events(linode)
+    assert api.http.post(f"{api.address}/lab/power-loss", json={"label": "none"}).status_code == 404
 
 
 def test_lassie_leaves_what_was_shut_down(api: Server) -> None:

@@ -83,12 +83,15 @@ options:
           - On the instance itself, whatever runs there can ask the metadata service for it.
         type: str
   state:
-    description: V(absent) deletes the instances, with their disks. Of each, only label and tags are looked at.
+    description:
+      - V(stopped) shuts the instances down and waits until they are off, so that none of them can do harm.
+      - V(absent) deletes them, with their disks.
+      - For both, only label and tags of each are looked at.
     type: str
-    choices: [present, absent]
+    choices: [present, stopped, absent]
     default: present
   timeout:
-    description: Seconds to wait, after the last instance is made, until all of them run.
+    description: Seconds to wait, after the last instance is made, until all of them run, or until all are off.
     type: int
     default: 600
 seealso:
@@ -164,6 +167,12 @@ backed_up:
   type: list
   elements: str
   sample: []
+stopped:
+  description: Labels of the instances that were shut down.
+  returned: always
+  type: list
+  elements: str
+  sample: []
 deleted:
   description: Labels of the instances that were deleted.
   returned: always
@@ -218,7 +227,7 @@ DOWN = ("offline", "stopped")
 LABEL = re.compile(r"(?!.*(--|__|\.\.))[A-Za-z0-9][A-Za-z0-9_.-]{1,62}[A-Za-z0-9]")
 TAG = re.compile(r"[A-Za-z0-9_.:/-]{3,50}")
 FIXED = ("region", "type", "image")
-CHANGES = ("created", "tagged", "booted", "protected", "backed_up", "deleted")
+CHANGES = ("created", "tagged", "booted", "protected", "backed_up", "stopped", "deleted")
 MAX_USER_DATA = 16384
 RETURNED = ("id", "label", "status", "region", "type", "image", "tags", "ipv4", "ipv6")
 
@@ -266,7 +275,7 @@ def check(instances: list[Row], state: str) -> list[str]:
                 wrong.append(f"{option}.tags of {label} has {tag!r}: allowed are 3 to 50 letters, digits and - _ . : /")
         if want["owner_tags"] is not None and not set() < set(want["owner_tags"]) <= set(want["tags"]):
             wrong.append(f"{option}.owner_tags of {label} is {want['owner_tags']}: allowed are some of its tags.")
-        if state == "absent":
+        if state != "present":
             continue
         for name in (*FIXED, "authorized_keys"):
             if not want[name]:
@@ -628,12 +637,46 @@ def present(module: AnsibleModule, api: LinodeApi, instances: list[Row], result:
     result["instances"] = [shorten(running[want["label"]]) for want in instances]
 
 
-def absent(module: AnsibleModule, api: LinodeApi, instances: list[Row], result: Row) -> None:
-    """Delete those that exist; result always says what is done so far."""
+def own(api: LinodeApi, instances: list[Row]) -> list[tuple[Row, Row]]:
+    """Those that exist, each with what exists; LinodeError where one is a stranger's."""
     existing = pairs(instances, Account({row["label"]: row for row in api.rows(PATH)}))
     strangers = [reason for want, have in existing if (reason := foreign(want, have))]
     if strangers:
-        raise LinodeError(f"{'; '.join(strangers)}. Nothing was deleted.")
+        raise LinodeError(f"{'; '.join(strangers)}. Nothing was changed.")
+    return existing
+
+
+def stopped(module: AnsibleModule, api: LinodeApi, instances: list[Row], result: Row) -> None:
+    """Shut down those that are not off, and wait until they are; result always says what is done so far."""
+    existing = own(api, instances)
+    up = [have for _want, have in existing if have["status"] not in DOWN]
+    off = [{**have, "status": "offline"} for _want, have in existing]
+    result["diff"] = {"before": view(have for _want, have in existing), "after": view(off)}
+    if module.check_mode:
+        result["stopped"] = [have["label"] for have in up]
+        return
+    deadline = time.monotonic() + module.params["timeout"]
+    while up:
+        for have in up:
+            if have["status"] != "running":
+                continue
+            try:
+                api.post(f"{PATH}/{have['id']}/shutdown", {})
+            except LinodeError as error:
+                if error.status != 400 and not error.passing:  # 400 is busy
+                    raise
+        time.sleep(POLL_INTERVAL)
+        now = {row["id"]: row for row in api.rows(PATH)}
+        result["stopped"] += [have["label"] for have in up if now.get(have["id"], have)["status"] in DOWN]
+        up = [now[have["id"]] for have in up if now.get(have["id"], {"status": "offline"})["status"] not in DOWN]
+        if up and time.monotonic() > deadline:
+            states = "; ".join(f"{have['label']} is {have['status']}" for have in up)
+            raise LinodeError(f"Not all instances are off after {module.params['timeout']} s (timeout): {states}.")
+
+
+def absent(module: AnsibleModule, api: LinodeApi, instances: list[Row], result: Row) -> None:
+    """Delete those that exist; result always says what is done so far."""
+    existing = own(api, instances)
     result["diff"] = {"before": view(have for _want, have in existing), "after": {}}
 
     def delete(have: Row) -> str | None:
@@ -688,7 +731,7 @@ def main() -> None:
                     "user_data": {"type": "str", "no_log": True},
                 },
             },
-            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "state": {"type": "str", "choices": ["present", "stopped", "absent"], "default": "present"},
             "timeout": {"type": "int", "default": 600},
         },
         supports_check_mode=True,
@@ -696,7 +739,7 @@ def main() -> None:
     api = client(module)
     instances, state = module.params["instances"], module.params["state"]
     result: Row = {**{name: [] for name in CHANGES}, "instances": []}
-    ensure = present if state == "present" else absent
+    ensure = {"present": present, "stopped": stopped, "absent": absent}[state]
     try:
         wrong = check(instances, state)
         if wrong:

@@ -32,6 +32,11 @@ def render(role: str, template: str, **variables: Any) -> str:
     return str(templar(role, **variables).template(source, **options))
 
 
+def value(role: str, name: str, **variables: Any) -> Any:
+    """What the role's variable ``name`` comes to."""
+    return templar(role, **variables).template(trust_as_template(f"{{{{ {name} }}}}"))
+
+
 def problems(role: str, **variables: Any) -> list[str]:
     """What ``roles/ROLE/tasks/validate.yml`` says: one message for each broken rule."""
     rules = load(role, "tasks/validate.yml")[0]["vars"]

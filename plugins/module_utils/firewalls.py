@@ -27,6 +27,9 @@ GRAPH = {
     "load_balancer_port": (WORLD,),
     "app_server_port": ("load_balancer",),
     "postgres_port": ("app_server", "postgres"),
+    "postgres_rest_port": ("app_server", "postgres"),
+    "etcd_client_port": ("postgres", "etcd"),
+    "etcd_peer_port": ("etcd",),
     "redis_port": ("app_server",),
     "load_generator_port": ("load_generator",),
 }

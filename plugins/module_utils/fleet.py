@@ -18,9 +18,10 @@ TIERS = {
     "postgres": 3,
     "redis": 4,
     "load_generator": 5,
+    "etcd": 6,
 }
 # Those that the service can do without.
-SPARE = ("load_generator",)
+SPARE = ("load_generator", "etcd")
 TIER_PREFIX = 24
 # Host N of a tier has the address N + 9 in its /24.
 HOST_OFFSET = 9
@@ -90,6 +91,11 @@ def tier_problems(tier: str, value: object) -> Iterator[str]:
     elif not is_whole(count, 0, most if "max" in value else MAX_HOSTS):
         ceiling = f"{name}.max ({most})" if "max" in value else str(MAX_HOSTS)
         yield f"{name}.count is {count!r}: it must be a whole number from 0 to {ceiling}."
+    elif tier == "etcd" and count and count % 2 == 0:
+        yield (
+            f"{name}.count is {count}: an even number of members holds no more losses than one less, and has one "
+            "more to lose. Make it odd, 3 as a rule."
+        )
     what = "the id of a Linode type, such as g6-dedicated-4"
     yield from pattern_problems(f"{name}.type", value.get("type"), TYPE, what)
     if not isinstance(value.get("backups", False), bool):

@@ -73,7 +73,9 @@ def test_a_right_fleet_has_no_problems() -> None:
 
 @settings(max_examples=20)
 @given(
-    st.fixed_dictionaries({tier: st.integers(0, MAX_HOSTS) for tier in TIERS}),
+    st.fixed_dictionaries(
+        {tier: st.integers(0, MAX_HOSTS).filter(lambda n, t=tier: t != "etcd" or n % 2) for tier in TIERS}
+    ),
     st.sampled_from(["10.0.0.0/20", "172.16.240.0/20", "192.168.112.0/20", "10.0.0.0/8"]),
 )
 def test_addresses_are_distinct_inside_their_tier_and_the_subnet(counts: dict[str, int], subnet: str) -> None:
@@ -94,6 +96,7 @@ def test_tier_networks_are_fixed() -> None:
         "postgres": "10.0.19.0/24",
         "redis": "10.0.20.0/24",
         "load_generator": "10.0.21.0/24",
+        "etcd": "10.0.22.0/24",
     }
 
 
@@ -128,7 +131,13 @@ def test_bad_names(name: object) -> None:
         ),
         (
             {"fleet_tiers": {"cache": {}}},
-            "fleet_tiers has the tier 'cache': known are load_balancer, app_server, postgres, redis, load_generator.",
+            "fleet_tiers has the tier 'cache': known are "
+            "load_balancer, app_server, postgres, redis, load_generator, etcd.",
+        ),
+        (
+            {"fleet_tiers": {"etcd": {"count": 2, "max": 5, "type": "g6-nanode-1"}}},
+            "fleet_tiers.etcd.count is 2: an even number of members holds no more losses than one less, and has one "
+            "more to lose. Make it odd, 3 as a rule.",
         ),
         (
             {"fleet_tiers": {"redis": 2}},

@@ -25,9 +25,10 @@ FLEET: dict[str, Any] = {
     "ports": {
         "load_balancer": {"load_balancer_port": 80},
         "app_server": {"app_server_port": 8000},
-        "postgres": {"postgres_port": 5432},
+        "postgres": {"postgres_port": 5432, "postgres_rest_port": 8008},
         "redis": {"redis_port": 6379},
         "load_generator": {"load_generator_port": 5557},
+        "etcd": {"etcd_client_port": 2379, "etcd_peer_port": 2380},
     },
 }
 
@@ -74,15 +75,18 @@ def test_behind_a_nodebalancer_it_is_the_nodebalancer_that_is() -> None:
 
 
 def test_a_tier_is_reached_by_its_neighbours_alone() -> None:
-    tiers = ("app_server", "postgres", "redis", "load_generator")
-    app, postgres, redis, load = (inbound(FLEET, tier) for tier in tiers)
+    tiers = ("app_server", "postgres", "redis", "load_generator", "etcd")
+    app, postgres, redis, load, etcd = (inbound(FLEET, tier) for tier in tiers)
     assert app["app-server-port"]["addresses"] == {"ipv4": ["10.0.1.0/24"]}
     assert postgres["postgres-port"]["addresses"] == {"ipv4": ["10.0.2.0/24", "10.0.3.0/24"]}
     assert redis["redis-port"]["addresses"] == {"ipv4": ["10.0.2.0/24"]}
+    assert postgres["postgres-rest-port"]["addresses"] == {"ipv4": ["10.0.2.0/24", "10.0.3.0/24"]}
     assert load["load-generator-port"]["addresses"] == {"ipv4": ["10.0.5.0/24"]}
-    for rules in (app, postgres, redis):
+    assert etcd["etcd-client-port"]["addresses"] == {"ipv4": ["10.0.3.0/24", "10.0.6.0/24"]}
+    assert etcd["etcd-peer-port"]["addresses"] == {"ipv4": ["10.0.6.0/24"]}
+    for tier, rules in zip(tiers, (app, postgres, redis, load, etcd), strict=True):
         assert rules["ssh"]["addresses"] == {"ipv4": ["192.0.2.7/32"], "ipv6": ["2001:db8::/64"]}
-        assert set(rules) == {"ssh", "ping", next(name for name in rules if name.endswith("-port"))}
+        assert set(rules) == {"ssh", "ping", *(name.replace("_", "-") for name in FLEET["ports"][tier])}
 
 
 def test_the_fronts_network_is_nobody_elses() -> None:

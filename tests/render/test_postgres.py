@@ -1,7 +1,8 @@
 """The postgres role's rules and templates."""
 
 import pytest
-from render import default_differences, load, problems, render, templar
+import yaml
+from render import default_differences, load, problems, render, templar, value
 
 PRIMARY = {
     "inventory_hostname": "demo-postgres-1",
@@ -12,12 +13,25 @@ PRIMARY = {
     "postgres_databases": [{"name": "app", "owner": "app"}],
     "postgres_allowed_cidrs": ["10.0.2.0/24"],
     "postgres_replication_cidrs": ["10.0.3.0/24"],
-    "postgres_state": {"initialised": False, "in_recovery": False, "system_identifier": "", "limits": {}},
+    "postgres_state": {
+        "initialised": False,
+        "in_recovery": False,
+        "failover": "",
+        "system_identifier": "",
+        "limits": {},
+    },
+    "__postgres_watchdog": {"stat": {"exists": False}},
 }
 REPLICA = PRIMARY | {
     "inventory_hostname": "demo-postgres-2",
     "postgres_listen_address": "10.0.3.11",
     "postgres_primary_address": "10.0.3.10",
+}
+
+AUTOMATIC = PRIMARY | {
+    "postgres_failover": "automatic",
+    "postgres_etcd_endpoints": ["10.0.6.10:2379", "10.0.6.11:2379", "10.0.6.12:2379"],
+    "postgres_replicas": ["demo-postgres-2", "demo-postgres-3"],
 }
 
 
@@ -36,7 +50,9 @@ def test_defaults_and_specification_agree() -> None:
     assert default_differences("postgres") == set()
 
 
-@pytest.mark.parametrize("given", [PRIMARY, REPLICA, PRIMARY | {"postgres_users": [], "postgres_databases": []}])
+@pytest.mark.parametrize(
+    "given", [PRIMARY, REPLICA, AUTOMATIC, PRIMARY | {"postgres_users": [], "postgres_databases": []}]
+)
 def test_good_variables_pass(given: dict) -> None:
     assert problems("postgres", **given) == []
 
@@ -49,6 +65,8 @@ def test_good_variables_pass(given: dict) -> None:
         ({"postgres_listen_address": "10.0.3.10, *"}, 'postgres_listen_address is "10.0.3.10, *"'),
         ({"postgres_primary_address": "10.0.3.10"}, 'postgres_primary_address is "10.0.3.10"'),
         ({"postgres_replication_password": "short"}, "postgres_replication_password"),
+        ({"postgres_failover": "automatic"}, "postgres_etcd_endpoints is empty"),
+        ({"postgres_etcd_endpoints": ["10.0.6.10:2379", "10.0.6.11:2379"]}, "postgres_etcd_endpoints has 2 members"),
         ({"postgres_users": [{"name": "app", "password": "with a space"}]}, "password in postgres_users"),
         (
             {"postgres_users": [{"name": "postgres", "password": "app-secret"}], "postgres_databases": []},
@@ -86,10 +104,12 @@ def test_problem_keeps_the_secret(secret: str) -> None:
         (PRIMARY | {"postgres_expected_system_identifier": "7"}, {"in_recovery": False}, "system identifier is 42"),
         (PRIMARY, {"in_recovery": True}, "promotes nothing"),
         (REPLICA, {"in_recovery": False}, "demotes nothing"),
+        (PRIMARY, {"in_recovery": False, "failover": "automatic"}, "the cluster's is automatic"),
+        (AUTOMATIC, {"in_recovery": False}, "run convert_failover.yml"),
     ],
 )
 def test_state_that_contradicts_the_variables(given: dict, state: dict, named: str | None) -> None:
-    state |= {"initialised": True, "system_identifier": "42"}
+    state = {"initialised": True, "system_identifier": "42", "failover": "manual"} | state
     found = conflicts(given | {"postgres_state": state})
     assert found == [] if named is None else len(found) == 1 and named in found[0]
 
@@ -120,8 +140,8 @@ def test_replica_follows_without_a_password_and_never_below_its_primary() -> Non
 def test_client_authentication() -> None:
     assert lines("pg_hba.conf.j2", PRIMARY) == [
         "local all postgres peer",
-        'host "app" "app","report" 10.0.2.0/24 scram-sha-256',
-        "host replication replication 10.0.3.0/24 scram-sha-256",
+        'hostssl "app" "app","report" 10.0.2.0/24 scram-sha-256',
+        "hostssl replication,postgres replication 10.0.3.0/24 scram-sha-256",
     ]
     assert lines("pg_hba.conf.j2", PRIMARY | {"postgres_databases": [], "postgres_replication_cidrs": []}) == [
         "local all postgres peer"
@@ -140,3 +160,42 @@ def test_check_mode_only_plans() -> None:
     assert "  SELECT unnest(ARRAY['demo_postgres_2']::text[])" in found
     assert any(line.endswith(r"\gexec") for line in found)
     assert not any(r"\gexec" in line for line in lines("objects.sql.j2", PRIMARY | {"ansible_check_mode": True}))
+
+
+def patroni(given: dict) -> dict:
+    return yaml.safe_load(render("postgres", "patroni.yml.j2", **given))
+
+
+def test_patroni_speaks_tls_alone_and_takes_orders_from_certificates_alone() -> None:
+    found = patroni(AUTOMATIC)
+    assert found["restapi"]["certfile"] and found["restapi"]["verify_client"] == "optional"
+    assert found["etcd3"]["protocol"] == "https"
+    assert found["etcd3"]["hosts"] == AUTOMATIC["postgres_etcd_endpoints"]
+    assert found["postgresql"]["authentication"]["replication"]["sslmode"] == "verify-full"
+
+
+@pytest.mark.parametrize(
+    ("replicas", "mode", "strict"),
+    [(["b"], "on", False), (["b", "c"], "quorum", True), (["b", "c", "d"], "quorum", True)],
+)
+def test_no_acknowledged_write_is_lost_with_the_primary(replicas: list[str], mode: str, strict: bool) -> None:
+    dynamic = value("postgres", "__postgres_dynamic", **AUTOMATIC | {"postgres_replicas": replicas})
+    assert (dynamic["synchronous_mode"], dynamic["synchronous_mode_strict"]) == (mode, strict)
+
+
+@pytest.mark.parametrize("timers", ["fast", "safe"])
+def test_timers_keep_patronis_rule(timers: str) -> None:
+    dynamic = value("postgres", "__postgres_dynamic", **AUTOMATIC, postgres_failover_timers=timers)
+    assert dynamic["loop_wait"] + 2 * dynamic["retry_timeout"] <= dynamic["ttl"]
+
+
+def test_a_watchdog_is_required_where_there_is_one() -> None:
+    assert patroni(AUTOMATIC)["watchdog"]["mode"] is False
+    there = AUTOMATIC | {"__postgres_watchdog": {"stat": {"exists": True}}}
+    assert patroni(there)["watchdog"]["mode"] == "required"
+    assert "DeviceAllow=/dev/watchdog rw" in lines("postgresql.service.j2", there)
+
+
+def test_patroni_alone_says_whom_a_replica_follows() -> None:
+    found = lines("postgresql.conf.j2", AUTOMATIC | {"postgres_primary_address": "10.0.3.9"})
+    assert "primary_conninfo = ''" in found

@@ -1,8 +1,10 @@
 # shellcheck shell=sh disable=SC2317
-# apply.sh DATA BIN UNIT PID_FILE TIMEOUT PRIMARY: makes the server run as its files say, by a reload, and by a restart only where
-# that is not enough; with PRIMARY, waits until it streams from there. Prints what it restarted for.
+# apply.sh DATA BIN UNIT PID_FILE TIMEOUT PRIMARY PENDING [COMMAND...]: makes the server run as its files say, by a reload, and by a
+# restart, after COMMAND, only where that is not enough or PENDING says so; with PRIMARY, waits until it streams from there. Prints
+# what it restarted for.
 {
-  data=$1 bin=$2 unit=$3 pid_file=$4 timeout=$5 primary=$6
+  data=$1 bin=$2 unit=$3 pid_file=$4 timeout=$5 primary=$6 pending=$7
+  shift 7
 
   # The server may still listen on another port than the one now configured.
   port() { sed -n 4p "$data/postmaster.pid" 2>/dev/null; }
@@ -38,10 +40,12 @@
     SELECT format('%s:%s: %s', file_name, line_number, error) FROM pg_hba_file_rules WHERE error IS NOT NULL")
   [ -z "$refused" ] || fail "$unit refuses its configuration: $refused."
 
-  reason=$(sql 'SELECT name FROM pg_settings WHERE pending_restart'; find "/etc/systemd/system/$unit" -newer "$pid_file")
+  reason=$pending$(sql 'SELECT name FROM pg_settings WHERE pending_restart'; find "/etc/systemd/system/$unit" -newer "$pid_file")
   if [ -n "$reason" ]; then
+    [ $# -eq 0 ] || "$@"
     timeout "$timeout" systemctl restart "$unit" || fail "$unit did not restart within $timeout s."
     echo "$reason"
+    within "$timeout" ready || fail "$unit does not accept connections $timeout s after its restart."
   fi
 
   [ -z "$primary" ] || within 60 streaming || fail "$unit does not stream from the primary at $primary after 60 s. If the primary \

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy import event, exc
 from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from items_service.batch import Batch
 from items_service.settings import Settings
@@ -20,8 +19,11 @@ STATEMENT_TIMEOUT = 3  # seconds, kept by the server
 GATHER = 0.001  # seconds a read waits for others that share its statement, which costs many times what one more id does
 TOTAL_TIMEOUT = 5  # seconds for connection and statement together, kept here: a frozen server keeps nothing
 
-# what a server says that was demoted, is shutting down, has crashed, or is starting up
-GONE = {"25006", "57P01", "57P02", "57P03"}
+# What a server says that was demoted, is shutting down, or is starting up; and that nothing was done, for it only
+# breaks off without a word where a commit waits for its replica.
+TURNED_AWAY = {"25006", "57P01", "57P03"}
+GONE = TURNED_AWAY | {"57P02"}  # it crashed, perhaps after the commit
+PAUSE = 0.1  # seconds until a statement that was turned away is tried again: a new primary is a matter of seconds
 
 # A dead host must not hold a connection for the kernel's default of hours.
 CONNECT_DEFAULTS = {
@@ -53,6 +55,7 @@ BY_ID = sa.select(items, sa.func.pg_is_in_recovery().label("recovering")).where(
 COLUMNS = tuple(str(column.name) for column in items.columns)  # plain strings: orjson takes no others as keys
 
 Item = dict[str, Any]
+Rows = Sequence[sa.Row[Any]]
 Role = Literal["primary", "replica"]
 
 
@@ -89,32 +92,28 @@ class Database:
         return await self._batches[source].ask(*ids)
 
     async def insert(self, values: Item) -> Item:
-        query = sa.insert(items).values(values).returning(items)
-        async with _connection(self._write) as connection:
-            return _item((await connection.execute(query)).one())
+        (row,) = await _rows(self._write, sa.insert(items).values(values).returning(items))
+        return _item(row)
 
     async def update(self, item_id: int, values: Item) -> Item | None:
         query = (
             sa.update(items).where(items.c.id == item_id).values(**values, version=items.c.version + 1).returning(items)
         )
-        async with _connection(self._write) as connection:
-            row = (await connection.execute(query)).one_or_none()
-        return None if row is None else _item(row)
+        rows = await _rows(self._write, query)
+        return _item(rows[0]) if rows else None
 
     async def check_write(self) -> None:
         """Raise DatabaseUnavailable unless a server that takes writes answers."""
-        async with _connection(self._write) as connection:
-            if await connection.scalar(sa.text("SHOW transaction_read_only")) == "on":
-                raise DatabaseUnavailable("the primary is read-only")
+        ((read_only,),) = await _rows(self._write, sa.text("SHOW transaction_read_only"))
+        if read_only == "on":
+            raise DatabaseUnavailable("the primary is read-only")
 
     async def check_read(self) -> None:
-        async with _connection(self._read) as connection:
-            await connection.execute(sa.text("SELECT 1"))
+        await _rows(self._read, sa.text("SELECT 1"))
 
 
 async def _by_id(engine: AsyncEngine, ids: list[int]) -> Found:
-    async with _connection(engine) as connection:
-        rows = (await connection.execute(BY_ID, {"ids": ids})).all()
+    rows = await _rows(engine, BY_ID, {"ids": ids})
     role: Role | None = ("replica" if rows[0].recovering else "primary") if rows else None
     return Found({row.id: _item(row) for row in rows}, role)
 
@@ -146,16 +145,31 @@ def _engine(settings: Settings, keywords: dict[str, Any]) -> AsyncEngine:
     return engine
 
 
-@asynccontextmanager
-async def _connection(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+async def _rows(engine: AsyncEngine, query: sa.Executable, parameters: dict[str, Any] | None = None) -> Rows:
+    """What the statement returns, tried again for as long as it is turned away; raises DatabaseUnavailable."""
+    said = "no answer"
     try:
-        async with asyncio.timeout(TOTAL_TIMEOUT), engine.connect() as connection:
-            yield connection
+        async with asyncio.timeout(TOTAL_TIMEOUT):
+            while True:
+                try:
+                    async with engine.connect() as connection:
+                        return (await connection.execute(query, parameters)).all()
+                except exc.DBAPIError as error:
+                    if not _turned_away(error):
+                        raise
+                    said = str(error.orig)
+                await asyncio.sleep(PAUSE)
     except TimeoutError as error:
-        raise DatabaseUnavailable(f"no answer within {TOTAL_TIMEOUT} s") from error
+        raise DatabaseUnavailable(f"{said}, for {TOTAL_TIMEOUT} s") from error
     except exc.TimeoutError as error:
         raise DatabaseUnavailable(f"no free connection: {error}") from error
     except exc.DBAPIError as error:
         if error.connection_invalidated or isinstance(error, (exc.OperationalError, exc.InterfaceError)):
             raise DatabaseUnavailable(str(error.orig)) from error
         raise
+
+
+def _turned_away(error: exc.DBAPIError) -> bool:
+    """Whether nothing of the statement can have been done, while it may be on the next try."""
+    never_sent = error.statement is None and isinstance(error, exc.OperationalError)
+    return never_sent or getattr(error.orig, "sqlstate", None) in TURNED_AWAY

@@ -55,6 +55,11 @@ class Services:
             host=str(self.sockets), port=port, user="postgres", password=self.password, dbname=name, autocommit=True
         )
 
+    def read_only(self) -> bool:
+        """Whether the primary takes no writes from who connects now."""
+        with self.connect() as connection:
+            return connection.execute("SHOW transaction_read_only").fetchone() == ("on",)
+
     def somebody_waits(self) -> bool:
         """Whether a statement waits for a lock on the items."""
         waiting = "SELECT 1 FROM pg_locks WHERE NOT granted AND relation = 'items'::regclass"

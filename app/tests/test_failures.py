@@ -120,6 +120,22 @@ def test_read_only_primary_and_recovery(serve: Serve, services: Services) -> Non
         assert before != after, "the connection that was read-only is still in the pool"
 
 
+def test_a_write_waits_for_a_primary(serve: Serve, services: Services) -> None:
+    with services.connect() as admin, serve().client() as client, concurrent.futures.ThreadPoolExecutor(1) as executor:
+        admin.execute("ALTER SYSTEM SET default_transaction_read_only = on")
+        try:
+            admin.execute("SELECT pg_reload_conf()")
+            wait_for(services.read_only, "the primary to take no writes")
+            written = executor.submit(client.post, "/items", json={"name": "during"})
+            time.sleep(1)
+            assert not written.done()
+        finally:
+            admin.execute("SET default_transaction_read_only = off")
+            admin.execute("ALTER SYSTEM RESET default_transaction_read_only")
+            admin.execute("SELECT pg_reload_conf()")
+        assert written.result().status_code == 201
+
+
 def test_primary_gone(serve: Serve, services: Services, item_id: int) -> None:
     service = serve(DATABASE_WRITE_URL=services.database_url("1"))
     with service.client() as client:

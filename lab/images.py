@@ -25,7 +25,10 @@ HOST_PACKAGES = (
     "ca-certificates,openssh-server,procps,curl,cloud-init"
 )
 # What the roles install; tests/lab/test_images.py holds the two together.
-GOLDEN_PACKAGES = "haproxy nginx postgresql-17 redis-server socat"
+GOLDEN_PACKAGES = (
+    "etcd-client etcd-server haproxy memcached nginx patroni pgbackrest pgbouncer postgresql-17 python3-cryptography "
+    "python3-etcd python3-psycopg2 redis-sentinel redis-server socat ssl-cert"
+)
 
 
 def content(*texts: str) -> str:

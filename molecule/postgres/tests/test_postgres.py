@@ -1,12 +1,18 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A primary and two replicas."""
+"""A primary and two replicas, whose failover is manual, and is made automatic at the end. One story, in order."""
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
-from conftest import Fleet, eventually
+from conftest import PROJECT, SECRETS, Fleet, account, eventually, play
+
+sys.path.insert(0, str(PROJECT / "tests/drills"))
+from fleets import accounted, lose_power, ssh_words, whole
+
+NAMES = [f"mol-postgres-postgres-{number}" for number in (1, 2, 3)]
 
 
 def sql(host: Any, statement: str, database: str = "postgres") -> str:
@@ -80,3 +86,68 @@ def test_a_killed_postmaster_comes_back_and_replication_with_it(
 def test_the_unit_is_hardened(primary: Any) -> None:
     exposure = primary.check_output("systemd-analyze security postgresql@17-main --no-pager | tail -1")
     assert float(exposure.split(":")[1].split()[0]) <= 3.5
+
+
+def ssh(fleet: Fleet) -> dict[str, list[str]]:
+    return ssh_words({name: fleet.hostvars[name]["ansible_host"] for name in NAMES}, SECRETS)
+
+
+def streams(primary: Any) -> set[str]:
+    """Return the replicas that stream from a primary, by slot."""
+    return set(sql(primary, "select slot_name from pg_replication_slots where active").split())
+
+
+def test_nothing_is_promoted_beside_a_primary_that_answers() -> None:
+    refused = play("promote")
+    assert refused.returncode == 2
+    assert "mol-postgres-postgres-1 is primary and answers; nothing is promoted beside it." in " ".join(
+        refused.stdout.split()
+    )
+
+
+def test_a_switchover_and_back(fleet: Fleet, primary: Any, replicas: list[Any]) -> None:
+    with accounted(ssh(fleet), fleet.front_door, lambda: NAMES[0]):
+        for name in (NAMES[1], NAMES[0]):
+            run = play("switchover", switchover_to=name)
+            assert run.returncode == 0, run.stdout[-4000:]
+            assert sql(fleet.host(name), "select pg_is_in_recovery()") == "f"
+    assert streams(primary) == {"mol_postgres_postgres_2", "mol_postgres_postgres_3"}
+
+
+def test_a_lost_primary_is_replaced_and_comes_back_as_a_replica(fleet: Fleet) -> None:
+    lose_power(NAMES[0], 30)
+    run = play("promote", promote=NAMES[1])
+    assert run.returncode == 0, run.stdout[-4000:]
+    new = fleet.host(NAMES[1])
+    sql(new, "create table after_promotion ()", "app")
+    eventually(lambda: streams(new) == {"mol_postgres_postgres_3"}, 30, "the other replica follows the new primary")
+
+    # booted by hand, it asks the others before it serves
+    (old,) = [row for row in account("GET", "/linode/instances")["data"] if row["label"] == NAMES[0]]
+    account("POST", f"/linode/instances/{old['id']}/boot")
+    said = "10.0.3.11 is primary now, so that this server does not start as another one: run rejoin.yml."
+    eventually(
+        lambda: said in fleet.host(NAMES[0]).run("journalctl -q -o cat -u postgresql@17-main").stdout,
+        90,
+        "its question",
+    )
+    assert sql(new, "select pg_is_in_recovery()") == "f"
+
+    run = play("rejoin")
+    assert run.returncode == 0, run.stdout[-4000:]
+    assert streams(new) == {"mol_postgres_postgres_1", "mol_postgres_postgres_3"}
+    assert sql(fleet.host(NAMES[0]), "select count(*) from after_promotion", "app") == "0"
+
+
+def test_the_cluster_becomes_automatic_with_nothing_lost(fleet: Fleet) -> None:
+    with accounted(ssh(fleet), fleet.front_door, lambda: NAMES[1]):
+        run = play("convert_failover", postgres_failover="automatic")
+        assert run.returncode == 0, run.stdout[-4000:]
+    assert whole(ssh(fleet))
+    again = play("site", postgres_failover="automatic")
+    assert again.returncode == 0, again.stdout[-4000:]
+    assert "changed=0" in again.stdout and not [
+        line for line in again.stdout.split("\n") if " changed=" in line and " changed=0 " not in line
+    ]
+    refused = play("site")
+    assert "postgres_failover is manual, but the cluster's is automatic." in " ".join(refused.stdout.split())

@@ -7,12 +7,16 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 Row = Mapping[str, Any]
 Results = Mapping[str, Any]
 
-NAMES = ("in_flight", "throughput", "engines", "profiles", "upstream_client", "inventory", "provision", "firewall")
+NAMES = (
+    *("in_flight", "throughput", "engines", "profiles", "upstream_client"),
+    *("failover", "inventory", "provision", "firewall"),
+)
 BALANCERS = {"haproxy": "HAProxy", "nginx": "nginx"}
 ROUTES = {"cached": "cached", "calling_out": "calling out", "long_poll": "long poll"}
 OURS = "items, haproxy"
@@ -26,6 +30,7 @@ HOLD_RUNS = (
 HELD = 10.0  # seconds
 MEMORY_KIB = 40.0
 P99_TO_P50 = 3.0
+FAILOVER_SECONDS = 23.0
 
 
 class ResultError(ValueError):
@@ -80,6 +85,7 @@ def figures(results: Results) -> list[Figure]:
         ratio(results, "a Node.js fastify service", "fastify", {"cached": 1, "calling_out": 1}),
         ratio(results, "the app with no load balancer", "items, no load balancer", {"cached": 0.7}, tuple(BALANCERS)),
         open_loop(results),
+        failover(results),
     ]
 
 
@@ -146,6 +152,19 @@ def open_loop(results: Results) -> Figure:
                 readings.append(Reading(variant, f"{row['p99_to_p50']:g}{failures(row)}", met))
     name = "p99 ÷ p50 at 70 % of the highest throughput, open-loop"
     return Figure(name, f"≤ {P99_TO_P50:g}", tuple(readings), "bench/throughput.py")
+
+
+def failover(results: Results) -> Figure:
+    rows = results.get("failover", {}).get("losses", [])
+    name = "no write acknowledged, when the primary's host loses its power"
+    goal = f"≤ {FAILOVER_SECONDS:g} s, none lost"
+    readings = [Reading("PostgreSQL", "not measured", None)]
+    if rows:
+        gaps = [row["gap_seconds"] for row in rows]
+        lost, ok = (sum(row[key] for row in rows) for key in ("lost", "ok"))
+        text = f"{len(rows)} losses, {median(gaps):.1f} s, at most {max(gaps):.1f} s; {lost:,} of {ok:,} lost"
+        readings = [Reading("PostgreSQL", text, max(gaps) <= FAILOVER_SECONDS and not lost)]
+    return Figure(name, goal, tuple(readings), "bench/failover.py")
 
 
 def clean(row: Row) -> bool:

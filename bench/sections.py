@@ -9,7 +9,20 @@ from dataclasses import dataclass
 from textwrap import shorten
 from typing import Any
 
-from goals import BALANCERS, HELD, HOLD_RUNS, MEMORY_KIB, OURS, P99_TO_P50, ROUTES, Results, Row, command, times
+from goals import (
+    BALANCERS,
+    FAILOVER_SECONDS,
+    HELD,
+    HOLD_RUNS,
+    MEMORY_KIB,
+    OURS,
+    P99_TO_P50,
+    ROUTES,
+    Results,
+    Row,
+    command,
+    times,
+)
 
 CONTENDERS = {
     OURS: "ours, HAProxy",
@@ -95,6 +108,7 @@ def sections(results: Results) -> list[Section]:
         engines(results),
         profiles(results),
         upstream_clients(results),
+        failover(results),
         inventory(results),
         provision(results),
         firewall(results),
@@ -380,6 +394,39 @@ def upstream_clients(results: Results) -> Section:
         ("bench/upstream_client.py",),
         drawn("CPU of one call", panels),
         (Table(columns, cells),) if rows else (),
+    )
+
+
+def failover(results: Results) -> Section:
+    found = results.get("failover", {})
+    rows = found.get("losses", [])
+    keys = {"gap_seconds": "no write acknowledged", "whole_seconds": "all members back"}
+    lines = tuple(
+        Line(name, tuple((number, row[key]) for number, row in enumerate(rows, 1)), style)
+        for style, (key, name) in enumerate(keys.items())
+    )
+    goal = (FAILOVER_SECONDS, f"goal ≤ {FAILOVER_SECONDS:g}")
+    panels = [Panel("Loss by loss", "loss", "seconds", lines=lines if rows else (), goal=goal)]
+    cells = tuple(
+        (
+            *(f"{number}", row["host"], f"{row['gap_seconds']:.1f} s", f"{row['promoted_seconds']:.1f} s"),
+            *(f"{row['whole_seconds']:.0f} s", f"{row['ok']:,}", f"{row['lost']:,}", f"{row['failed']:,}"),
+            f"{row['unknown']:,}, {row['unknown_and_there']:,} of them there",
+        )
+        for number, row in enumerate(rows, 1)
+    )
+    columns = (
+        *("loss", "primary that was lost", "no write acknowledged", "another is primary", "all members back"),
+        *("acknowledged", "of them lost", "failed", "unknown"),
+    )
+    return Section(
+        "The primary's host loses its power",
+        f"SIGKILL of everything on it, cut off first, and off for {found.get('seconds_off', 60)} s, while eight "
+        "writers post through the front door. Every write that was acknowledged is looked for afterwards, and every "
+        "member is asked all the while to take one, so that two primaries would be seen.",
+        ("bench/failover.py",),
+        drawn("Seconds without an acknowledged write, loss by loss", panels),
+        (Table(columns, cells, "every loss"),) if rows else (),
     )
 
 

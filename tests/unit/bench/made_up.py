@@ -122,6 +122,17 @@ def results() -> dict[str, Any]:
             "upstream_client": upstream_client(),
         },
         "inventory": {"instances": 10_000, "rounds": 3, "median": median, "runs": {}},
+        "failover": {
+            "seconds_off": 60,
+            "losses": [
+                {
+                    "host": f"bench-postgres-{number}",
+                    **{"gap_seconds": 19.5 + number, "promoted_seconds": 18.0, "whole_seconds": 70.2},
+                    **{"ok": 5000, "failed": 0, "unknown": 28, "unknown_and_there": 1, "lost": 0},
+                }
+                for number in (1, 2, 3)
+            ],
+        },
         "provision": {"instances": 50, "runs": [{"run": "provision", "seconds": 51.0, "calls": 105, "by_kind": {}}]},
         "firewall": {
             "rounds": 22,

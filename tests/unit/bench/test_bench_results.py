@@ -38,6 +38,7 @@ def test_goals_are_met_or_missed():
         "GET /items/{id} through the stack ÷ a Node.js fastify service": True,
         "GET /items/{id} through the stack ÷ the app with no load balancer": True,
         "p99 ÷ p50 at 70 % of the highest throughput, open-loop": False,  # nginx has 3.6
+        "no write acknowledged, when the primary's host loses its power": True,
     }
     assert texts(figure(results, "calling out")) == {
         "HAProxy": "50,000 for 20 s, none failed",
@@ -78,6 +79,16 @@ def test_the_largest_run_without_a_failure_counts():
     assert "--requests 200000 --load-balancers 28" in found.command
 
 
+@pytest.mark.parametrize("change", [{"gap_seconds": 23.1}, {"lost": 1}])
+def test_one_loss_that_takes_too_long_or_loses_a_write_misses(change):
+    found = made_up.results()["failover"]
+    assert texts(figure({"failover": found}, "power")) == {
+        "PostgreSQL": "3 losses, 21.5 s, at most 22.5 s; 0 of 15,000 lost"
+    }
+    found["losses"][1].update(change)
+    assert figure({"failover": found}, "power").met is False
+
+
 def test_failed_answers_of_ours_miss_every_ratio():
     throughput = made_up.throughput()
     for row in throughput["summary"]:
@@ -90,7 +101,7 @@ def test_failed_answers_of_ours_miss_every_ratio():
 def test_missing_results_are_open_and_their_commands_named():
     assert {found.met for found in goals.figures({})} == {None}
     shown = written({})
-    assert shown.count("Not measured yet") == len(sections({})) == 11
+    assert shown.count("Not measured yet") == len(sections({})) == 12
     for section in sections({}):
         assert section.commands
         assert all(f"<code>{command}</code>" in shown for command in section.commands)
@@ -148,7 +159,7 @@ def test_results_of_this_repository_are_shown():
 def test_markdown_is_a_table_of_the_goals():
     lines = goals.markdown(goals.figures(made_up.results())).splitlines()
     assert lines[:2] == ["| figure | goal | measured | command |", "|---|---|---|---|"]
-    assert len(lines) == 2 + 8
+    assert len(lines) == 2 + 9
     assert all(line.count("|") == 5 for line in lines)
     assert "nginx 38,186 at most, 11,814 failed (missed)" in lines[2]
 

@@ -74,7 +74,7 @@ def loss(ssh: Ssh, url: str) -> dict[str, Any]:
         **seconds,
         **counts,
         "unknown_and_there": report.unknown_and_there,
-        "lost": 0,
+        "lost": len(report.lost),
     }
 
 

@@ -182,6 +182,7 @@ def test_members_come_and_certificates_are_renewed_with_no_failed_request(fleet:
     member = grown.tier("postgres")[0]  # whom all the others let in
     for name, port, options in (
         ("postgres", 5432, ("-starttls", "postgres")),
+        ("postgres", 8008, ()),
         ("etcd", 2379, ()),
     ):
         for host in grown.names(name):

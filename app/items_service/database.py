@@ -1,8 +1,16 @@
-"""PostgreSQL: writes to the primary, reads from a replica. Each statement is its own transaction."""
+"""PostgreSQL: writes to the primary, reads from a replica that is not behind. Each statement is its own transaction.
+
+Data: with each write the number of its transaction; with each read the number below which it saw every transaction, and
+how far its server has replayed. Flow: the number of a write -> its client -> the client's next read, which goes to the
+primary where the replica has not seen it. With each check how far the primary is -> how far a replica is to be later.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import logging
+import time
+from collections import deque
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, Literal, NamedTuple
@@ -18,6 +26,8 @@ from items_service.settings import Settings
 STATEMENT_TIMEOUT = 3  # seconds, kept by the server
 GATHER = 0.001  # seconds a read waits for others that share its statement, which costs many times what one more id does
 TOTAL_TIMEOUT = 5  # seconds for connection and statement together, kept here: a frozen server keeps nothing
+REPLICA_TIMEOUT = 2  # seconds after which the primary is asked instead
+COOL_DOWN = 1.0  # seconds without another try of the replicas
 
 # What a server says that was demoted, is shutting down, or is starting up; and that nothing was done, for it only
 # breaks off without a word where a commit waits for its replica.
@@ -36,6 +46,7 @@ CONNECT_DEFAULTS = {
     "options": f"-c statement_timeout={STATEMENT_TIMEOUT}s",
 }
 
+logger = logging.getLogger(__name__)
 metadata = sa.MetaData()
 items = sa.Table(
     "items",
@@ -48,9 +59,22 @@ items = sa.Table(
     sa.Column("version", sa.Integer, server_default=sa.text("1"), nullable=False),
 )
 
-# one statement however many ids, so that it is prepared once
+# What the server is and shows: whether it is a replica, below which number the snapshot has every transaction, and how
+# many bytes of WAL a replica has replayed. The snapshot is the statement's own: what it has, the rows show.
+# It is one text, as it comes with each row.
+SERVER = sa.select(
+    sa.literal_column(
+        "concat_ws(' ', pg_is_in_recovery(), pg_snapshot_xmin(pg_current_snapshot()), pg_last_wal_replay_lsn() - '0/0')"
+    ).label("server")
+).subquery()
+# One statement however many ids, so that it is prepared once; one row at least.
 IDS = sa.bindparam("ids", type_=ARRAY(sa.BigInteger))
-BY_ID = sa.select(items, sa.func.pg_is_in_recovery().label("recovering")).where(items.c.id == sa.any_(IDS))
+BY_ID = sa.select(items, SERVER).select_from(SERVER.outerjoin(items, items.c.id == sa.any_(IDS)))
+TRANSACTION = sa.cast(sa.func.pg_current_xact_id(), sa.Text).label("transaction")
+PRIMARY = sa.text(
+    "SELECT current_setting('transaction_read_only') AS read_only, "
+    "CASE WHEN NOT pg_is_in_recovery() THEN (pg_current_wal_flush_lsn() - '0/0')::bigint END AS flushed"
+)
 
 COLUMNS = tuple(str(column.name) for column in items.columns)  # plain strings: orjson takes no others as keys
 
@@ -61,11 +85,42 @@ Role = Literal["primary", "replica"]
 
 class Found(NamedTuple):
     items: dict[int, Item]  # by id
-    role: Role | None  # which kind of server truly answered; None if no item was found
+    role: Role  # which kind of server truly answered
+    complete: int  # every transaction below this number is in what was read
+    replayed: int  # bytes of WAL in it
+
+
+class Written(NamedTuple):
+    item: Item
+    transaction: int
 
 
 class DatabaseUnavailable(Exception):
     """No connection was free in time, or the server is gone, read-only or too slow: worth trying again."""
+
+
+class Progress:
+    """How far the primary has been, and so how far a replica must be that is not behind by more than `limit` seconds.
+
+    A clock or the last replayed commit would not tell: with an idle primary nothing is behind, however old.
+    """
+
+    def __init__(self, limit: float) -> None:
+        self._limit = limit
+        self._seen: deque[tuple[float, int]] = deque()
+
+    def see(self, flushed: int) -> None:
+        if self._seen and flushed < self._seen[-1][1]:
+            self._seen.clear()  # a new primary, which has not all of the old one
+        self._seen.append((time.monotonic(), flushed))
+
+    @property
+    def expected(self) -> int:
+        """Bytes of WAL; 0 while nothing is known that is old enough."""
+        until = time.monotonic() - self._limit
+        while len(self._seen) > 1 and self._seen[1][0] <= until:
+            self._seen.popleft()
+        return self._seen[0][1] if self._seen and self._seen[0][0] <= until else 0
 
 
 class Database:
@@ -75,10 +130,11 @@ class Database:
         self._write = _engine(settings, settings.database_write)
         same = settings.database_read == settings.database_write
         self._read = self._write if same else _engine(settings, settings.database_read)
-        self._batches: dict[Role, Batch[int, Found]] = {
-            "primary": Batch(partial(_by_id, self._write), GATHER),
-            "replica": Batch(partial(_by_id, self._read), GATHER),
-        }
+        self._progress = Progress(settings.database_max_lag)
+        self._no_replica_until = 0.0
+        primary = Batch(partial(_by_id, self._write), GATHER)
+        replica = primary if same else Batch(self._by_id_from_replica, GATHER)
+        self._batches: dict[Role, Batch[int, Found]] = {"primary": primary, "replica": replica}
 
     async def __aenter__(self) -> Database:
         return self
@@ -87,35 +143,62 @@ class Database:
         await self._write.dispose()
         await self._read.dispose()
 
-    async def read(self, source: Role, *ids: int) -> Found:
-        """The items of these ids, among others that were asked for at the same time."""
-        return await self._batches[source].ask(*ids)
+    async def read(self, source: Role, *ids: int, after: int = 0) -> Found:
+        """The items of these ids, among others asked for at the same time; not from before transaction `after`."""
+        if source == "replica":
+            found = await self._batches["replica"].ask(*ids)
+            if found.role == "primary" or after < found.complete:
+                return found
+        return await self._batches["primary"].ask(*ids)
 
-    async def insert(self, values: Item) -> Item:
-        (row,) = await _rows(self._write, sa.insert(items).values(values).returning(items))
-        return _item(row)
+    async def insert(self, values: Item) -> Written:
+        (row,) = await _rows(self._write, sa.insert(items).values(values).returning(items, TRANSACTION))
+        return Written(_item(row), int(row.transaction))
 
-    async def update(self, item_id: int, values: Item) -> Item | None:
-        query = (
-            sa.update(items).where(items.c.id == item_id).values(**values, version=items.c.version + 1).returning(items)
-        )
-        rows = await _rows(self._write, query)
-        return _item(rows[0]) if rows else None
+    async def update(self, item_id: int, values: Item) -> Written | None:
+        new = sa.update(items).where(items.c.id == item_id).values(**values, version=items.c.version + 1)
+        rows = await _rows(self._write, new.returning(items, TRANSACTION))
+        return Written(_item(rows[0]), int(rows[0].transaction)) if rows else None
 
     async def check_write(self) -> None:
         """Raise DatabaseUnavailable unless a server that takes writes answers."""
-        ((read_only,),) = await _rows(self._write, sa.text("SHOW transaction_read_only"))
-        if read_only == "on":
+        (server,) = await _rows(self._write, PRIMARY)
+        if server.read_only == "on":
             raise DatabaseUnavailable("the primary is read-only")
+        self._progress.see(server.flushed)
 
     async def check_read(self) -> None:
         await _rows(self._read, sa.text("SELECT 1"))
 
+    async def _by_id_from_replica(self, ids: list[int]) -> Found:
+        """From a replica that answers and is not behind; else, for a while, from the primary."""
+        behind = None
+        if time.monotonic() >= self._no_replica_until:
+            try:
+                found = await _by_id(self._read, ids, REPLICA_TIMEOUT)
+                expected = self._progress.expected
+                if found.role == "primary" or found.replayed >= expected:
+                    return found
+                behind, why = found, f"{expected - found.replayed} bytes more behind than DATABASE_MAX_LAG allows"
+            except DatabaseUnavailable as error:
+                why = str(error)
+            logger.warning("no replica for %s s: %s", COOL_DOWN, why)
+        try:
+            found = await _by_id(self._write, ids, TOTAL_TIMEOUT if behind is None else COOL_DOWN)
+        except DatabaseUnavailable:
+            if behind is None:
+                raise
+            return behind  # with no primary, old is better than nothing
+        if time.monotonic() >= self._no_replica_until:
+            self._no_replica_until = time.monotonic() + COOL_DOWN
+        return found
 
-async def _by_id(engine: AsyncEngine, ids: list[int]) -> Found:
-    rows = await _rows(engine, BY_ID, {"ids": ids})
-    role: Role | None = ("replica" if rows[0].recovering else "primary") if rows else None
-    return Found({row.id: _item(row) for row in rows}, role)
+
+async def _by_id(engine: AsyncEngine, ids: list[int], limit: float = TOTAL_TIMEOUT) -> Found:
+    rows = await _rows(engine, BY_ID, {"ids": ids}, limit)
+    recovering, complete, *replayed = rows[0].server.split()
+    found = {row[0]: _item(row) for row in rows} if rows[0].id else {}
+    return Found(found, "replica" if recovering == "t" else "primary", int(complete), int(*replayed))
 
 
 def _item(row: sa.Row[Any]) -> Item:
@@ -145,11 +228,13 @@ def _engine(settings: Settings, keywords: dict[str, Any]) -> AsyncEngine:
     return engine
 
 
-async def _rows(engine: AsyncEngine, query: sa.Executable, parameters: dict[str, Any] | None = None) -> Rows:
+async def _rows(
+    engine: AsyncEngine, query: sa.Executable, parameters: dict[str, Any] | None = None, limit: float = TOTAL_TIMEOUT
+) -> Rows:
     """What the statement returns, tried again for as long as it is turned away; raises DatabaseUnavailable."""
     said = "no answer"
     try:
-        async with asyncio.timeout(TOTAL_TIMEOUT):
+        async with asyncio.timeout(limit):
             while True:
                 try:
                     async with engine.connect() as connection:
@@ -160,7 +245,7 @@ async def _rows(engine: AsyncEngine, query: sa.Executable, parameters: dict[str,
                     said = str(error.orig)
                 await asyncio.sleep(PAUSE)
     except TimeoutError as error:
-        raise DatabaseUnavailable(f"{said}, for {TOTAL_TIMEOUT} s") from error
+        raise DatabaseUnavailable(f"{said}, for {limit} s") from error
     except exc.TimeoutError as error:
         raise DatabaseUnavailable(f"no free connection: {error}") from error
     except exc.DBAPIError as error:

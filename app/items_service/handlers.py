@@ -14,7 +14,7 @@ from starlette.websockets import WebSocket
 
 from items_service.cache import SETTLE
 from items_service.changes import Changes
-from items_service.database import Database, Item, Role
+from items_service.database import Database, Item, Role, Written
 from items_service.health import Health
 from items_service.hot import WROTE
 from items_service.items import Items, NoItem
@@ -40,10 +40,10 @@ class JSON(Response):
 
 
 async def create_item(request: Request[State]) -> Response:
-    item = await request.state["database"].insert(await _item_values(request))
+    written = await request.state["database"].insert(await _item_values(request))
     # the item before it has a related item now
-    await request.state["items"].written(item, item["id"] - 1)
-    return _written(item, 201)
+    await request.state["items"].written(written.item, written.item["id"] - 1)
+    return _written(written, 201)
 
 
 class ItemEndpoint(HTTPEndpoint):
@@ -53,11 +53,15 @@ class ItemEndpoint(HTTPEndpoint):
         `?source=replica|primary` reads past the cache from that database; X-Database says which kind answered.
         """
         item_id = _item_id(request.path_params["id"])
-        source = _source(request)
+        source, wrote = _source(request), _wrote(request)
         items = request.state["items"]
-        is_shared = source is None and WROTE not in request.cookies
         try:
-            answer = await (items.shared(item_id) if is_shared else items.fresh(item_id, source or "primary"))
+            if source is not None:
+                answer = await items.fresh(item_id, source)
+            elif wrote is not None:
+                answer = await items.fresh(item_id, "replica", after=wrote)
+            else:
+                answer = await items.shared(item_id)
         except NoItem:
             raise _no_item(item_id) from None
         headers = {"X-Cache": answer.cache}
@@ -67,11 +71,11 @@ class ItemEndpoint(HTTPEndpoint):
 
     async def put(self, request: Request[State]) -> Response:
         item_id = _item_id(request.path_params["id"])
-        item = await request.state["database"].update(item_id, await _item_values(request))
-        if item is None:
+        written = await request.state["database"].update(item_id, await _item_values(request))
+        if written is None:
             raise _no_item(item_id)
-        await request.state["items"].written(item, item_id, item_id - 1)
-        return _written(item, 200)
+        await request.state["items"].written(written.item, item_id, item_id - 1)
+        return _written(written, 200)
 
 
 async def changes(request: Request[State]) -> Response:
@@ -121,10 +125,19 @@ async def echo(websocket: WebSocket) -> None:
             await websocket.send_bytes(message["bytes"])
 
 
-def _written(item: Item, status: int) -> Response:
-    response = JSON(item, status, headers={"Location": f"/items/{item['id']}"})
-    response.set_cookie(WROTE, "1", max_age=SETTLE, httponly=True, samesite="lax")
+def _written(written: Written, status: int) -> Response:
+    response = JSON(written.item, status, headers={"Location": f"/items/{written.item['id']}"})
+    response.set_cookie(WROTE, str(written.transaction), max_age=SETTLE, httponly=True, samesite="lax")
     return response
+
+
+def _wrote(request: Request[State]) -> int | None:
+    """The transaction of the client's last write; None if it has not just written.
+
+    A forged one asks no more of the primary than `?source=primary` does: reads share their statements.
+    """
+    text = request.cookies.get(WROTE, "")
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= 20 else None
 
 
 def _no_item(item_id: int) -> HTTPException:

@@ -19,7 +19,7 @@ LIFE = 1.0  # seconds
 # so early that even a slow cache answers in time.
 FRESH = (0.3, 0.7)
 MOST = 10_000  # answers; beyond, all are dropped, as most are old
-WROTE = "wrote"  # the cookie of a client that has just written: it reads from the primary
+WROTE = "wrote"  # the cookie of a client that has just written: the transaction, than which it reads nothing older
 _WROTE = WROTE.encode() + b"="
 
 

@@ -50,9 +50,9 @@ class Items:
         """Read a hot answer anew from the cache; one that is not there, or just written, is hot no longer."""
         self._cache.get_soon(item_id).add_done_callback(lambda read: self._refreshed(item_id, read))
 
-    async def fresh(self, item_id: int, source: Role) -> Answer:
-        """The answer past the cache, from that kind of database; raises NoItem."""
-        return await self._compose(item_id, source, "bypass")
+    async def fresh(self, item_id: int, source: Role, after: int = 0) -> Answer:
+        """The answer past the cache, from that kind of database, not from before transaction `after`; raises NoItem."""
+        return await self._compose(item_id, source, "bypass", after)
 
     async def written(self, item: Item, *shown_by: int) -> None:
         """Forget the answers that show the item, by their ids, and tell those who wait for it, on every host."""
@@ -88,11 +88,11 @@ class Items:
             await self._cache.fill(item_id, answer.body)
         return answer
 
-    async def _compose(self, item_id: int, source: Role, cache: str) -> Answer:
+    async def _compose(self, item_id: int, source: Role, cache: str, after: int = 0) -> Answer:
         ids = (item_id, item_id + 1)
         details = [asyncio.create_task(self._upstream.details(one)) for one in ids]
         try:
-            items, role = await self._database.read(source, *ids)
+            items, role, *_ = await self._database.read(source, *ids, after=after)
             if item_id not in items:
                 raise NoItem
             main, related = [await one for one in details]

@@ -32,6 +32,7 @@ class Settings:
     database_max_overflow: int
     database_pool_timeout: float
     database_pool_recycle: int
+    database_max_lag: float
     cache_url: str
     cache_password: str | None = field(repr=False)
     cache_max_connections: int
@@ -53,6 +54,7 @@ class Settings:
             database_max_overflow=int(_number(environ, "DATABASE_MAX_OVERFLOW", 0, 0, 1000)),
             database_pool_timeout=_number(environ, "DATABASE_POOL_TIMEOUT", 2.0, 0.1, 4),
             database_pool_recycle=int(_number(environ, "DATABASE_POOL_RECYCLE", 1800, 1, 86400)),
+            database_max_lag=_number(environ, "DATABASE_MAX_LAG", 5.0, 1, 8),
             cache_url=_url(environ, "CACHE_URL", ("redis", "rediss", "unix"), CACHE_FORM, "cache_password"),
             cache_password=_credential(environ, "cache_password"),
             cache_max_connections=int(_number(environ, "CACHE_MAX_CONNECTIONS", 50, 1, 10000)),

@@ -66,9 +66,10 @@ class Services:
         with self.connect() as connection:
             return connection.execute(waiting).fetchone() is not None
 
-    def database_url(self, ports: str = "5432", name: str = "app", query: str = "") -> str:
+    def database_url(self, ports: str = "5432", name: str = "app", query: str = "", user: str = "app") -> str:
+        """Of the primary (5432), the replica (5433) or the pool before the primary (6432)."""
         hosts = ",".join([str(self.sockets)] * len(ports.split(",")))
-        return f"postgresql+psycopg://app@/{name}?host={hosts}&port={ports}{query}"
+        return f"postgresql+psycopg://{user}@/{name}?host={hosts}&port={ports}{query}"
 
     @contextmanager
     def replication_paused(self) -> Iterator[None]:

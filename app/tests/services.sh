@@ -1,6 +1,6 @@
 #!/bin/bash
-# Runs in the container of the tests: PostgreSQL 17 (a primary and a streaming replica) and Redis 8, on unix sockets
-# in /run/services alone. The password of every user is in /run/services/password.
+# Runs in the container of the tests: PostgreSQL 17 (a primary, before it a pool of three connections, and a streaming
+# replica) and Redis 8, on unix sockets in /run/services alone. The password of every user is in /run/services/password.
 set -eu
 sockets=/run/services
 bin=/usr/lib/postgresql/17/bin
@@ -19,6 +19,27 @@ start 5432 /data/primary
 psql -q -d postgres -c "CREATE ROLE app LOGIN PASSWORD '$PGPASSWORD'" -c "CREATE DATABASE app OWNER app"
 runuser -u postgres -- $bin/pg_basebackup -D /data/replica -R --checkpoint=fast --no-sync
 start 5433 /data/replica
+
+cat >/data/pgbouncer.ini <<EOF
+[databases]
+app = host=$sockets port=5432
+[pgbouncer]
+unix_socket_dir = $sockets
+listen_port = 6432
+pool_mode = transaction
+max_prepared_statements = 200
+default_pool_size = 3
+query_wait_timeout = 3
+server_login_retry = 1
+auth_type = scram-sha-256
+auth_file = /data/userlist.txt
+auth_user = postgres
+pidfile = /data/pgbouncer.pid
+logfile = /data/pgbouncer.log
+EOF
+echo "\"postgres\" \"$PGPASSWORD\"" >/data/userlist.txt
+chmod 777 /data
+runuser -u postgres -- pgbouncer -q -d /data/pgbouncer.ini
 
 cat >/data/redis.conf <<EOF
 port 0

@@ -136,6 +136,26 @@ def test_a_write_waits_for_a_primary(serve: Serve, services: Services) -> None:
         assert written.result().status_code == 201
 
 
+def test_wrong_password(serve: Serve, services: Services, item_id: int) -> None:
+    addresses = {f"DATABASE_{kind}_URL": services.database_url(user="stranger") for kind in ("WRITE", "READ")}
+    secret = f"ALTER ROLE stranger PASSWORD '{services.password}'"
+    with services.connect() as admin:
+        admin.execute("CREATE ROLE stranger LOGIN PASSWORD 'another one' IN ROLE app")
+        service = serve(**addresses)
+        with service.client() as client:
+            lost = {"status": "degraded", "lost": ["database_write", "database_read"]}
+            wait_for(lambda: service.ready() == lost, "the loss of the database to be reported")
+            assert client.get("/readyz").status_code == 200
+            assert_unavailable(client.get(f"/items/{item_id}"))
+            assert_unavailable(client.put(f"/items/{item_id}", json={"name": "x"}))
+            log = service.log.read_text()
+            assert 'password authentication failed for user "stranger"' in log
+            assert str(services.sockets) in log and services.password not in log
+            admin.execute(secret)
+            wait_for(lambda: service.ready() == {"status": "ok"}, "the right password to be enough")
+            assert client.put(f"/items/{item_id}", json={"name": "x"}).status_code == 200
+
+
 def test_primary_gone(serve: Serve, services: Services, item_id: int) -> None:
     service = serve(DATABASE_WRITE_URL=services.database_url("1"))
     with service.client() as client:

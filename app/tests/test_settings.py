@@ -37,6 +37,7 @@ def test_defaults() -> None:
         ("DATABASE_MAX_OVERFLOW", "-1", "whole number from 0 to 1000"),
         ("DATABASE_POOL_TIMEOUT", "nan", "number from 0.1 to 4"),
         ("DATABASE_POOL_RECYCLE", "soon", "whole number from 1 to 86400"),
+        ("DATABASE_MAX_LAG", "9", "number from 1 to 8"),
         ("CACHE_URL", "", "is not set"),
         ("CACHE_URL", "http://cache", "redis://"),
         ("CACHE_URL", "redis://cache:port/0", "redis://"),

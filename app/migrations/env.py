@@ -1,30 +1,93 @@
-"""Runs the migrations on the primary, one runner at a time, in one transaction."""
+"""Runs the migrations on the primary, one runner at a time, each in a transaction of its own."""
 
+import random
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from logging import getLogger
 from logging.config import fileConfig
 
+import sqlalchemy as sa
 from alembic import context
-from sqlalchemy import create_engine, pool, text
+from psycopg.errors import LockNotAvailable
+from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
 
 from items_service.database import metadata
 from items_service.settings import Settings
 
 LOCK = 0x6974656D73  # "items": any fixed number does, as long as every runner takes the same one
-LOCK_TIMEOUT = 60  # seconds
+RUNNER_TIMEOUT = 60  # seconds for a runner to wait for another
+# Seconds for a migration to wait for a table. Whoever comes after it waits behind it, so it soon gives up, lets them go
+# first, and tries again, for so many seconds in all.
+TABLE_TIMEOUT = 2
+PATIENCE = 60
+
+# Of every transaction. A runner that is killed, or whose host is lost, holds nothing any longer than a few seconds.
+GUARDS = {
+    "lock_timeout": f"{TABLE_TIMEOUT}s",
+    "statement_timeout": "0",  # it takes what it takes, whatever a pool on the way says
+    "idle_in_transaction_session_timeout": "0",
+    "client_connection_check_interval": "1s",
+    "tcp_user_timeout": "5s",
+    "tcp_keepalives_idle": "5s",
+    "tcp_keepalives_interval": "2s",
+    "tcp_keepalives_count": "3",
+}
 
 if context.config.config_file_name:
     fileConfig(context.config.config_file_name, disable_existing_loggers=False)
 if context.is_offline_mode():
     raise SystemExit("--sql is not supported: the migrations run under a lock in the database")
 
-engine = create_engine(
-    "postgresql+psycopg://", connect_args=Settings.from_environment().database_write, poolclass=pool.NullPool
+logger = getLogger("alembic.env")
+# libpq's own keywords, and those of Settings alone: a pool takes no options
+engine = sa.create_engine(
+    "postgresql+psycopg://", connect_args=Settings.from_environment().database_write, poolclass=sa.NullPool
 )
-with engine.begin() as connection:
-    connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}s'"))
-    try:
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK})
-    except OperationalError as error:
-        raise SystemExit(f"another migration has held the lock {LOCK} for {LOCK_TIMEOUT} s: {error.orig}") from None
-    context.configure(connection=connection, target_metadata=metadata)
-    context.run_migrations()
+
+
+@event.listens_for(engine, "begin")
+def set_guards(connection: sa.Connection) -> None:
+    connection.exec_driver_sql("; ".join(f"SET LOCAL {name} = '{value}'" for name, value in GUARDS.items()))
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Hold the lock in a transaction of its own: it outlasts the migrations', and a pool keeps it on one connection."""
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{RUNNER_TIMEOUT}s'")
+        try:
+            # without parameters: with them it would keep a snapshot, and CREATE INDEX CONCURRENTLY wait for its end
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({LOCK})")
+        except OperationalError as error:
+            raise SystemExit(
+                f"another migration has held the lock {LOCK} for {RUNNER_TIMEOUT} s: {error.orig}"
+            ) from None
+        yield
+
+
+def migrate() -> None:
+    with engine.connect() as connection:
+        context.configure(connection=connection, target_metadata=metadata, transaction_per_migration=True)
+        with context.begin_transaction():
+            context.run_migrations()
+
+
+with alone():
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            migrate()
+            break
+        except OperationalError as error:
+            if not isinstance(error.orig, LockNotAvailable):
+                raise
+            if time.monotonic() > end:
+                raise SystemExit(
+                    f"a migration has not got its lock on a table in {PATIENCE} s: a transaction holds that. Find it "
+                    "(SELECT * FROM pg_stat_activity WHERE state <> 'idle' ORDER BY xact_start), end it, and run "
+                    f"again. PostgreSQL says: {error.orig}"
+                ) from None
+            logger.warning("a table is in use: %s; once more after those who wait", str(error.orig).splitlines()[0])
+            time.sleep(random.uniform(0.5, 1.5))

@@ -22,7 +22,7 @@ start 5433 /data/replica
 
 cat >/data/pgbouncer.ini <<EOF
 [databases]
-app = host=$sockets port=5432
+* = host=$sockets port=5432
 [pgbouncer]
 unix_socket_dir = $sockets
 listen_port = 6432

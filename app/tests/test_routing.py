@@ -50,7 +50,7 @@ def test_an_older_transaction_that_runs_on_leaves_it_to_the_primary(
 
 def test_a_forged_cookie_is_of_no_use(client: httpx.Client, item_id: int) -> None:
     for cookie in ("wrote=", "wrote=-1", "wrote=1e9", "wrote=" + "9" * 21, "wrote=\u00b2"):
-        answers = [client.get(f"/items/{item_id}", headers={"Cookie": cookie.encode("latin-1")}) for _ in range(2)]
+        answers = [client.get(f"/items/{item_id}", headers=[(b"Cookie", cookie.encode("latin-1"))]) for _ in range(2)]
         assert answers[1].headers["X-Cache"] == "hit"
     far = client.get(f"/items/{item_id}", headers={"Cookie": "wrote=" + "9" * 20})
     assert (far.status_code, far.headers["X-Database"]) == (200, "primary")

@@ -61,6 +61,8 @@ ENGINES_PER_WORKER = 2
 MIN_PER_POOL = 2
 # More do not make one worker faster: PostgreSQL runs about as many at once as it has cores.
 MAX_PER_POOL = 20
+# PgBouncer before PostgreSQL: of its connections to the server a tenth is for who has waited a while.
+POOLERS = ("none", "pgbouncer")
 # One backend with warm catalogue caches; fresh ones take less than 2 MiB.
 CONNECTION_BYTES = 4 * MIB
 
@@ -97,6 +99,7 @@ class Tier:
     smallest: Host
     fixed: Mapping[str, int]
     engine: str = ""
+    pooler: str = "none"
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,17 @@ class Limit:
 
     number: int
     reason: str
+
+
+@dataclass(frozen=True)
+class Pools:
+    """The connections of PostgreSQL, and of each worker's engine; with a pooler also those that it takes and makes."""
+
+    max_connections: int
+    size: int = 0
+    overflow: int = 0
+    max_client_conn: int = 0
+    server_connections: int = 0
 
 
 # What a user may set himself in a tier, to be checked with the rest of the sum: key -> the variable it comes from.
@@ -124,6 +138,11 @@ def whole(value: object, name: str, least: int = 0) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise CapacityError(f"{name} is {value!r}: it must be a whole number of at least {least}.")
     return value
+
+
+def number(value: object) -> object:
+    """*value*, as a number where it is the text of one, as in an environment."""
+    return int(value) if isinstance(value, str) and value.isdecimal() else value
 
 
 def parse_host(value: object, name: str) -> Host:
@@ -166,11 +185,14 @@ def parse_tier(name: str, value: object) -> Tier | None:
         min(host.open_files for host in sizes),
     )
     fixed = {
-        key: whole(given[key], variable, 0 if key == "database_max_overflow" else 1)
+        key: whole(number(given[key]), variable, 0 if key == "database_max_overflow" else 1)
         for key, variable in FIXED.get(name, {}).items()
         if key in given
     }
-    return Tier(name, count, most, smallest, fixed, str(value.get("engine") or ""))
+    pooler = given.get("pooler", "none")
+    if pooler not in POOLERS:
+        raise CapacityError(f"postgres_pooler is {pooler!r}: it must be {' or '.join(POOLERS)}.")
+    return Tier(name, count, most, smallest, fixed, str(value.get("engine") or ""), pooler)
 
 
 def gib(memory_bytes: int) -> str:
@@ -222,41 +244,75 @@ def load_balancer_connections(tier: Tier, processes: int) -> Limit:
     return Limit(memory, f"load_balancer: {gib(host.memory_bytes)} of memory, {REQUEST_BYTES // KIB} KiB a connection")
 
 
-def plan_pools(postgres: Tier, app: Tier | None, workers: int) -> tuple[int, int, int]:
-    """``(max_connections, pool_size, max_overflow)`` such that the pools of every allowed app server fit at once.
+def plan_pools(postgres: Tier, app: Tier | None, workers: int) -> Pools:
+    """Connections such that the pools of every allowed app server fit at once: into PostgreSQL, or into its pooler.
 
     max_connections stays at PostgreSQL's default unless the pools need more, and then grows to what a quarter of the
     memory carries. All of a pool is kept open: a connection on demand costs a login each time. CapacityError with the
-    sum and the two variables that disagree when it cannot fit.
+    sum and the variables that disagree when it cannot fit.
     """
     reserved = SUPERUSER_CONNECTIONS + ADMIN_CONNECTIONS
     carried = postgres.smallest.memory_bytes // 4 // CONNECTION_BYTES
     given = postgres.fixed.get("max_connections")
     if app is None:
-        return given or min(MAX_CONNECTIONS, carried), 0, 0
+        return Pools(given or min(MAX_CONNECTIONS, carried))
+    if postgres.pooler != "none":
+        return plan_pooler(postgres, app, workers, given or min(MAX_CONNECTIONS, carried))
 
     pools = app.max * workers * ENGINES_PER_WORKER
-    size = app.fixed.get("database_pool_size", MIN_PER_POOL)
-    overflow = app.fixed.get("database_max_overflow", 0)
+    size, overflow, chosen = pool_of(app)
+    size = size or MIN_PER_POOL
     needed = reserved + math.ceil(pools * (size + overflow) * 10 / POOL_TENTHS)
-    chosen = [variable for key, variable in FIXED["app_server"].items() if key != "workers" and key in app.fixed]
     if needed > (given or carried):
-        ceiling = (
-            f"postgres_settings.max_connections is {given}: raise it"
-            if given
-            else f"{gib(postgres.smallest.memory_bytes)} of memory on a postgres host carry {carried}: "
-            "choose a larger fleet_tiers.postgres.type"
-        )
+        memory = f"{gib(postgres.smallest.memory_bytes)} of memory on a postgres host carry {carried}"
+        have = f"postgres_settings.max_connections is {given}" if given else memory
+        more = f"set it to {needed}" if needed <= carried else "choose a larger fleet_tiers.postgres.type"
         raise CapacityError(
-            f"The database pools do not fit. {app.max} app servers x {workers} workers x {ENGINES_PER_WORKER} engines "
-            f"x {size + overflow} connections, at most 0.{POOL_TENTHS} of what is left after {reserved} reserved, need "
-            f"{needed} connections, but {ceiling}, or lower "
-            f"{' or '.join(chosen) or f'fleet_tiers.app_server.max ({app.max})'}."
+            f"The database pools do not fit. {sum_of(app, workers, size + overflow)}, at most 0.{POOL_TENTHS} of what "
+            f"is left after {reserved} reserved, need {needed} connections, but {have}: {more}"
+            f"{f' ({memory})' if given else ''}, set postgres_pooler: pgbouncer, or lower {chosen}."
         )
     connections = given or max(needed, min(MAX_CONNECTIONS, carried))
-    if not chosen:
+    if not app.fixed.keys() & POOL_KEYS:
         size = min(MAX_PER_POOL, (connections - reserved) * POOL_TENTHS // 10 // pools)
-    return connections, size, overflow
+    return Pools(connections, size, overflow)
+
+
+def plan_pooler(postgres: Tier, app: Tier, workers: int, max_connections: int) -> Pools:
+    """The same with PgBouncer on each postgres host: the server's connections are its own, and its files bind."""
+    reserved = SUPERUSER_CONNECTIONS + ADMIN_CONNECTIONS
+    server = (max_connections - reserved) * POOL_TENTHS // 10
+    if server < MIN_PER_POOL:
+        raise CapacityError(
+            f"postgres_settings.max_connections is {max_connections}, of which {reserved} are reserved: PgBouncer has "
+            f"{max(0, server)} left and needs {MIN_PER_POOL}. Raise it."
+        )
+    pools = app.max * workers * ENGINES_PER_WORKER
+    clients = usable_files(postgres.smallest) - server - ADMIN_CONNECTIONS
+    size, overflow, chosen = pool_of(app)
+    size = size or min(MAX_PER_POOL, clients // pools)
+    if size < MIN_PER_POOL and "database_pool_size" not in app.fixed or pools * (size + overflow) > clients:
+        needed = pools * (max(size, MIN_PER_POOL) + overflow)
+        raise CapacityError(
+            f"The database pools do not fit. {sum_of(app, workers, max(size, MIN_PER_POOL) + overflow)} are {needed}, "
+            f"but PgBouncer on a postgres host with {postgres.smallest.open_files} open files takes {max(0, clients)}: "
+            f"raise the host's file limit, or lower {chosen}."
+        )
+    return Pools(max_connections, size, overflow, pools * (size + overflow) + ADMIN_CONNECTIONS, server)
+
+
+POOL_KEYS = {"database_pool_size", "database_max_overflow"}
+
+
+def pool_of(app: Tier) -> tuple[int, int, str]:
+    """A user's own pool size, 0 for none, and overflow; and what to lower where they do not fit."""
+    chosen = [variable for key, variable in FIXED["app_server"].items() if key in POOL_KEYS and key in app.fixed]
+    lower = " or ".join(chosen) or f"fleet_tiers.app_server.max ({app.max})"
+    return app.fixed.get("database_pool_size", 0), app.fixed.get("database_max_overflow", 0), lower
+
+
+def sum_of(app: Tier, workers: int, connections: int) -> str:
+    return f"{app.max} app servers x {workers} workers x {ENGINES_PER_WORKER} engines x {connections} connections"
 
 
 def postgres_settings(tier: Tier, max_connections: int) -> dict[str, int | str]:
@@ -341,10 +397,15 @@ def plan(spec: object) -> dict[str, Any]:
             )
             limits.append(Limit(balancer.count * app.count * share, reason))
     if postgres:
-        max_connections, pool_size, max_overflow = plan_pools(postgres, app, workers)
-        result["postgres"] = {"settings": postgres_settings(postgres, max_connections)}
+        pools = plan_pools(postgres, app, workers)
+        result["postgres"] = {"settings": postgres_settings(postgres, pools.max_connections)}
         if app:
-            result["app_server"] |= {"database_pool_size": pool_size, "database_max_overflow": max_overflow}
+            result["app_server"] |= {"database_pool_size": pools.size, "database_max_overflow": pools.overflow}
+        if pools.server_connections:
+            result["pgbouncer"] = {
+                "max_client_conn": pools.max_client_conn,
+                "server_connections": pools.server_connections,
+            }
     if redis:
         result["redis"] = {"maxmemory_bytes": int(redis.smallest.memory_bytes * REDIS_MEMORY_SHARE)}
         if app:
@@ -356,7 +417,7 @@ def plan(spec: object) -> dict[str, Any]:
 def plan_rows(result: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """What *result*, a plan, derives for one host: rows of tier, name and value."""
     found = []
-    for tier in ("kernel", *TIERS):
+    for tier in ("kernel", *TIERS, "pgbouncer"):
         values = result.get(tier, {})
         for name, value in {**values, **values.get("settings", {})}.items():
             if name != "settings":

@@ -27,6 +27,7 @@ GRAPH = {
     "load_balancer_port": (WORLD,),
     "app_server_port": ("load_balancer",),
     "postgres_port": ("app_server", "postgres"),
+    "pgbouncer_port": ("app_server",),
     "postgres_rest_port": ("app_server", "postgres"),
     "etcd_client_port": ("postgres", "etcd"),
     "etcd_peer_port": ("etcd",),

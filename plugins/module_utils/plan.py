@@ -23,7 +23,8 @@ SCALING = ("app_server", "load_balancer")
 def fleet_plan(fleet: Mapping[str, Any], account: Mapping[str, Any], target: int = 50_000) -> dict[str, Any]:
     """Compare the fleet's variables with what the account holds.
 
-    :param fleet: as :func:`firewalls.fleet_firewalls` takes it, with ``fleet_front_type``.
+    :param fleet: as :func:`firewalls.fleet_firewalls` takes it, with ``fleet_front_type``, and ``given``, by tier what
+        a user sets of what :mod:`capacity` derives.
     :param account: as the module linode_fleet_info returns it.
     :param target: requests in flight to reach.
     :returns: ``tiers`` (rows with ``tier``, ``exists``, ``wanted``, ``max``, ``type``, ``each`` and ``monthly`` in
@@ -116,6 +117,7 @@ def derive(fleet: Mapping[str, Any], account: Mapping[str, Any], counts: Mapping
     """What :mod:`capacity` says of so many hosts of each tier, from their types, before they exist."""
     tiers = {
         tier: {
+            **fleet.get("given", {}).get(tier, {}),
             "max": max(counts[tier], value.get("max", value["count"])),
             "hosts": [size_of(account, value["type"], f"fleet_tiers.{tier}.type")] * counts[tier],
         }

@@ -139,7 +139,7 @@ def test_more_app_servers_raise_max_connections_as_far_as_memory_carries() -> No
     assert str(error.value) == (
         "The database pools do not fit. 13 app servers x 2 workers x 2 engines x 2 connections, at most 0.9 of what is "
         "left after 15 reserved, need 131 connections, but 2.0 GiB of memory on a postgres host carry 128: choose a "
-        "larger fleet_tiers.postgres.type, or lower fleet_tiers.app_server.max (13)."
+        "larger fleet_tiers.postgres.type, set postgres_pooler: pgbouncer, or lower fleet_tiers.app_server.max (13)."
     )
 
 
@@ -150,13 +150,55 @@ def test_what_a_user_sets_takes_part_in_the_sum() -> None:
     assert (result["app_server"]["database_pool_size"], result["app_server"]["database_max_overflow"]) == (2, 0)
     assert result["postgres"]["settings"]["max_connections"] == 200
     with pytest.raises(
-        CapacityError, match=r"postgres_settings\.max_connections is 50: raise it, or lower fleet_tiers\.app"
+        CapacityError,
+        match=r"max_connections is 50: set it to 95 \(2\.0 GiB of memory on a postgres host carry 128\), "
+        r"set postgres_pooler: pgbouncer, or lower fleet_tiers\.app",
     ):
         plan(fleet(postgres={"max_connections": 50}, app_server={"max": 9}))
     with pytest.raises(
         CapacityError, match=r"x 2 engines x 70 connections.*lower DATABASE_POOL_SIZE or DATABASE_MAX_OVERFLOW"
     ):
         plan(fleet(app_server={"database_pool_size": 20, "database_max_overflow": 50}))
+
+
+def test_a_pool_from_the_environment_is_a_number_or_refused_by_name() -> None:
+    assert plan(fleet(app_server={"database_pool_size": "3"}))["app_server"]["database_pool_size"] == 3
+    with pytest.raises(CapacityError, match="DATABASE_POOL_SIZE is 'many': it must be a whole number of at least 1"):
+        plan(fleet(app_server={"database_pool_size": "many"}))
+
+
+def test_a_pooler_takes_the_pools_that_the_server_does_not() -> None:
+    result = plan(fleet(app_server={"max": 100}, postgres={"pooler": "pgbouncer"}))
+    assert result["postgres"]["settings"]["max_connections"] == 100
+    # 0.9 x (100 - 15) to the server; 100 x 2 workers x 2 engines x 20, and 12 for administration, from the clients
+    assert result["pgbouncer"] == {"server_connections": 76, "max_client_conn": 8_012}
+    assert (result["app_server"]["database_pool_size"], result["app_server"]["database_max_overflow"]) == (20, 0)
+    own = {"database_pool_size": 100, "database_max_overflow": 50}
+    assert plan(fleet(app_server=own, postgres={"pooler": "pgbouncer"}))["pgbouncer"]["max_client_conn"] == 1_812
+    assert "pgbouncer" not in plan(fleet(postgres={"pooler": "none"}))
+
+
+@pytest.mark.parametrize(
+    ("tiers", "message"),
+    [
+        ({"postgres": {"pooler": "pgpool"}}, "postgres_pooler is 'pgpool': it must be none or pgbouncer"),
+        (
+            {"postgres": {"pooler": "pgbouncer", "max_connections": 16}},
+            "max_connections is 16, of which 15 are reserved: PgBouncer has 0 left and needs 2",
+        ),
+        (
+            {"postgres": {"pooler": "pgbouncer", "hosts": [{**LAB, "open_files": 300}]}},
+            "x 2 connections are 24, but PgBouncer on a postgres host with 300 open files takes 12: raise",
+        ),
+        (
+            {"postgres": {"pooler": "pgbouncer"}, "app_server": {"database_pool_size": 2_000}},
+            "are 24000, but PgBouncer .* with 20000 open files takes 19712: .* or lower DATABASE_POOL_SIZE",
+        ),
+    ],
+)
+def test_what_a_pooler_cannot_take_is_refused(tiers: dict, message: str) -> None:
+    with pytest.raises(CapacityError, match=message):
+        plan(fleet(**tiers))
 
 
 def test_cache_connections_that_cannot_fit_are_refused() -> None:

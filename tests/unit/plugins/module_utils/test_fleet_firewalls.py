@@ -25,7 +25,7 @@ FLEET: dict[str, Any] = {
     "ports": {
         "load_balancer": {"load_balancer_port": 80},
         "app_server": {"app_server_port": 8000},
-        "postgres": {"postgres_port": 5432, "postgres_rest_port": 8008},
+        "postgres": {"postgres_port": 5432, "pgbouncer_port": 6432, "postgres_rest_port": 8008},
         "redis": {"redis_port": 6379},
         "load_generator": {"load_generator_port": 5557},
         "etcd": {"etcd_client_port": 2379, "etcd_peer_port": 2380},

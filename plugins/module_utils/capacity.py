@@ -254,10 +254,10 @@ def plan_pools(postgres: Tier, app: Tier | None, workers: int) -> Pools:
     reserved = SUPERUSER_CONNECTIONS + ADMIN_CONNECTIONS
     carried = postgres.smallest.memory_bytes // 4 // CONNECTION_BYTES
     given = postgres.fixed.get("max_connections")
-    if app is None:
-        return Pools(given or min(MAX_CONNECTIONS, carried))
     if postgres.pooler != "none":
         return plan_pooler(postgres, app, workers, given or min(MAX_CONNECTIONS, carried))
+    if app is None:
+        return Pools(given or min(MAX_CONNECTIONS, carried))
 
     pools = app.max * workers * ENGINES_PER_WORKER
     size, overflow, chosen = pool_of(app)
@@ -278,7 +278,7 @@ def plan_pools(postgres: Tier, app: Tier | None, workers: int) -> Pools:
     return Pools(connections, size, overflow)
 
 
-def plan_pooler(postgres: Tier, app: Tier, workers: int, max_connections: int) -> Pools:
+def plan_pooler(postgres: Tier, app: Tier | None, workers: int, max_connections: int) -> Pools:
     """The same with PgBouncer on each postgres host: the server's connections are its own, and its files bind."""
     reserved = SUPERUSER_CONNECTIONS + ADMIN_CONNECTIONS
     server = (max_connections - reserved) * POOL_TENTHS // 10
@@ -287,6 +287,8 @@ def plan_pooler(postgres: Tier, app: Tier, workers: int, max_connections: int) -
             f"postgres_settings.max_connections is {max_connections}, of which {reserved} are reserved: PgBouncer has "
             f"{max(0, server)} left and needs {MIN_PER_POOL}. Raise it."
         )
+    if app is None:
+        return Pools(max_connections, max_client_conn=server + ADMIN_CONNECTIONS, server_connections=server)
     pools = app.max * workers * ENGINES_PER_WORKER
     clients = usable_files(postgres.smallest) - server - ADMIN_CONNECTIONS
     size, overflow, chosen = pool_of(app)

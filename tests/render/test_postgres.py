@@ -140,11 +140,14 @@ def test_replica_follows_without_a_password_and_never_below_its_primary() -> Non
 def test_client_authentication() -> None:
     assert lines("pg_hba.conf.j2", PRIMARY) == [
         "local all postgres peer",
+        "local postgres pgbouncer peer",
+        'local "app" "app","report" scram-sha-256',
         'hostssl "app" "app","report" 10.0.2.0/24 scram-sha-256',
         "hostssl replication,postgres replication 10.0.3.0/24 scram-sha-256",
     ]
     assert lines("pg_hba.conf.j2", PRIMARY | {"postgres_databases": [], "postgres_replication_cidrs": []}) == [
-        "local all postgres peer"
+        "local all postgres peer",
+        "local postgres pgbouncer peer",
     ]
 
 
@@ -160,6 +163,13 @@ def test_check_mode_only_plans() -> None:
     assert "  SELECT unnest(ARRAY['demo_postgres_2']::text[])" in found
     assert any(line.endswith(r"\gexec") for line in found)
     assert not any(r"\gexec" in line for line in lines("objects.sql.j2", PRIMARY | {"ansible_check_mode": True}))
+
+
+def test_a_pool_is_shown_secrets_only_where_there_is_one() -> None:
+    assert not any("pgbouncer" in line for line in lines("objects.sql.j2", PRIMARY))
+    found = lines("objects.sql.j2", PRIMARY | {"postgres_pooler": "pgbouncer"})
+    assert "  REVOKE ALL ON FUNCTION pgbouncer.secret_of(text) FROM PUBLIC;" in found
+    assert any("NOT rolsuper AND NOT rolreplication" in line for line in found)
 
 
 def patroni(given: dict) -> dict:

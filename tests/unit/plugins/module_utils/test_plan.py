@@ -1,6 +1,7 @@
 """The plan: what would be made, what it costs, and what binds."""
 
 import pytest
+from ansible_collections.c50k.stack.plugins.module_utils.capacity import CapacityError
 from ansible_collections.c50k.stack.plugins.module_utils.fleet import FleetError
 from ansible_collections.c50k.stack.plugins.module_utils.plan import fleet_plan, fleet_plan_lines
 
@@ -140,3 +141,14 @@ def test_lines():
     assert ["kernel", "net.core.somaxconn", "65,535"] in derived
     assert "-e fleet_remove=demo-app_server-3" in text
     assert "Not the fleet's, in its VPC demo: web." in text
+
+
+def test_what_a_user_sets_takes_part_in_the_plan() -> None:
+    tiers = {**FLEET["fleet_tiers"], "postgres": {"count": 2, "max": 2, "type": SMALL}}
+    fleet = {**FLEET, "fleet_tiers": tiers, "ports": {**FLEET["ports"], "postgres": {"postgres_port": 5432}}}
+    given = {"app_server": {"database_pool_size": "20"}, "postgres": {"max_connections": 100}}
+    with pytest.raises(CapacityError, match="x 20 connections.*postgres_pooler: pgbouncer, or lower DATABASE_POOL_SIZE"):
+        fleet_plan({**fleet, "given": given}, account())
+    given["postgres"]["pooler"] = "pgbouncer"
+    derived = fleet_plan({**fleet, "given": given}, account())["derived"]
+    assert ("pgbouncer", "server_connections", "76") in derived

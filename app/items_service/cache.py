@@ -61,8 +61,8 @@ class Cache:
     def __init__(self, settings: Settings) -> None:
         self._redis = connect(settings, settings.cache_max_connections)
         self._ttl = settings.cache_ttl
-        # longer than a request can last, so that no reader of the old row can fill the cache after this
-        self._settle = max(SETTLE, math.ceil(settings.upstream_timeout) + 2)
+        # longer than a replica is behind and a request lasts, so that no reader of the old row fills the cache after this
+        self._settle = max(SETTLE, math.ceil(settings.database_max_lag + settings.upstream_timeout) + 4)
         self._retry_at = 0.0
         self._answers = Batch(self._read)
         self._answers_soon = Batch(self._read, SOON)

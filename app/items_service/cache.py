@@ -61,7 +61,7 @@ class Cache:
     def __init__(self, settings: Settings) -> None:
         self._redis = connect(settings, settings.cache_max_connections)
         self._ttl = settings.cache_ttl
-        # longer than a replica is behind and a request lasts, so that no reader of the old row fills the cache after this
+        # longer than a replica is behind and a request lasts, so that no reader of the old row fills the cache later
         self._settle = max(SETTLE, math.ceil(settings.database_max_lag + settings.upstream_timeout) + 4)
         self._retry_at = 0.0
         self._answers = Batch(self._read)

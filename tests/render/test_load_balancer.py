@@ -102,7 +102,7 @@ def test_mode_tcp_looks_at_no_request(engine):
 
 @pytest.mark.parametrize(("modes", "trusted"), [([{}, {}], ["10.0.1.0/24"]), ([{}, {"load_balancer_mode": "tcp"}], [])])
 def test_the_application_believes_no_header_that_mode_tcp_lets_through(modes, trusted):
-    path = Path(__file__).parents[2] / "playbooks/vars/stack.yml"
+    path = Path(__file__).parents[2] / "roles/stack/vars/main.yml"
     stack = DataLoader().load_from_file(str(path), trusted_as_template=True)
     known = {
         "hostvars": dict(zip(["one", "two"], modes, strict=True)),

@@ -96,7 +96,7 @@ def test_the_fronts_network_is_nobody_elses() -> None:
 
 
 def test_every_port_of_the_playbooks_is_in_the_graph() -> None:
-    stack = yaml.safe_load((Path(__file__).parents[4] / "playbooks/vars/stack.yml").read_text())
+    stack = yaml.safe_load((Path(__file__).parents[4] / "roles/stack/vars/main.yml").read_text())
     assert {port for ports in stack["stack_ports"].values() for port in ports} == set(GRAPH)
 
 

@@ -14,10 +14,10 @@ from conftest import APP, Services, wait_for
 MIGRATION = """
 from alembic import op
 
-revision, down_revision = "0003", "0002"
+revision, down_revision = "one more", "{head}"
 
 def upgrade():
-    {}
+    {lines}
 """
 RUN = "op.execute('INSERT INTO ran VALUES (1)')"
 HOLDS = "SELECT 1 FROM pg_locks WHERE relation = 'items'::regclass AND mode = 'AccessExclusiveLock' AND granted"
@@ -36,7 +36,9 @@ class Project:
         self.run("upgrade", "head")
 
     def add(self, *lines: str) -> None:
-        (self._directory / "migrations/versions/0003.py").write_text(MIGRATION.format("\n    ".join(lines)))
+        versions = self._directory / "migrations/versions"
+        head = max(path.name[:4] for path in versions.glob("0*.py"))
+        (versions / "one_more.py").write_text(MIGRATION.format(head=head, lines="\n    ".join(lines)))
 
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
         words = [sys.executable, "-m", "alembic", *(arguments or ("upgrade", "head"))]

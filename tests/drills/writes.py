@@ -15,24 +15,18 @@ import argparse
 import asyncio
 import contextlib
 import json
-import os
-import subprocess
-import sys
-import threading
 import time
 import uuid
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import httpx
+from among_clients import AmongClients, until_input_ends
 
-NAMESPACE = "c50k-clients"  # where the lab's clients are
 TIMEOUT = 15.0  # seconds; longer than the service takes to give up
-PAUSE = 0.02  # seconds of one writer between an answer and its next write
-LIMIT = 3600.0  # seconds after which it ends by itself
+PAUSE = 0.1  # seconds of one writer between an answer and its next write
 REFUSED = range(400, 500)
 
 
@@ -125,26 +119,16 @@ def accounts(writes: Iterable[Write], there: Iterable[str]) -> Report:
     )
 
 
-class Writing:
-    """Writes from the lab's clients for the length of a ``with`` block; then ``writes`` has them."""
+class Writing(AmongClients):
+    """Writes from the lab's clients for the length of a ``with`` block."""
 
     def __init__(self, url: str, path: str = "/items", writers: int = 8) -> None:
-        inside = ["ip", "netns", "exec", NAMESPACE, sys.executable, str(Path(__file__).resolve())]
-        self._command = [*inside, url, "--path", path, "--writers", str(writers)]
-        self.writes: list[Write] = []
+        super().__init__("writes.py", url, "--path", path, "--writers", str(writers))
 
-    def __enter__(self) -> Writing:
-        environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
-        self._process = subprocess.Popen(
-            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-        )
-        time.sleep(2)  # on its way
-        assert self._process.poll() is None, "the writers did not start"
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        output, _errors = self._process.communicate(timeout=60)
-        self.writes = [Write(**write) for write in json.loads(output)]
+    @property
+    def writes(self) -> list[Write]:
+        """Those that ended."""
+        return [Write(**write) for write in self.printed or []]
 
 
 async def main() -> None:
@@ -154,15 +138,7 @@ async def main() -> None:
     parser.add_argument("--writers", type=int, default=8)
     options: Any = parser.parse_args()
     writers = Writers(options.url, options.path)
-    loop = asyncio.get_running_loop()
-    loop.call_later(LIMIT, writers.end)
-
-    def until_input_ends() -> None:
-        sys.stdin.read()
-        loop.call_soon_threadsafe(writers.end)
-
-    threading.Thread(target=until_input_ends, daemon=True).start()
-    await writers.run(options.writers)
+    await until_input_ends(writers.run(options.writers), writers.end)
     print(json.dumps([vars(write) for write in writers.writes]))
 
 

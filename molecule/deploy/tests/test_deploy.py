@@ -17,7 +17,7 @@ import httpx
 import pytest
 from conftest import PROJECT, Fleet, eventually, play
 
-sys.path.insert(0, str(PROJECT / "molecule/shared"))
+sys.path.insert(0, str(PROJECT / "tests/drills"))
 from traffic import Traffic
 
 SERVICE = PROJECT / "molecule/shared/service"

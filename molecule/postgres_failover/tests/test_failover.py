@@ -18,7 +18,6 @@ import pytest
 import yaml
 from conftest import INVENTORY, PROJECT, SECRETS, Fleet, eventually, play, read_fleet
 
-sys.path.insert(0, str(PROJECT / "molecule/shared"))
 sys.path.insert(0, str(PROJECT / "tests/drills"))
 from fleets import Ssh, accounted, leader, lose_power, members, ssh_words, whole
 from traffic import Traffic

@@ -15,7 +15,7 @@ import pytest
 import yaml
 from conftest import PROJECT, SECRETS, Fleet, account, command, eventually, play, read_fleet
 
-sys.path.insert(0, str(PROJECT / "molecule/shared"))
+sys.path.insert(0, str(PROJECT / "tests/drills"))
 from traffic import Traffic
 
 # A load balancer that leaves waits for open WebSockets as long as load_balancer_drain_timeout says, 6 seconds here.

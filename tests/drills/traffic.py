@@ -13,36 +13,33 @@ import argparse
 import asyncio
 import contextlib
 import json
-import os
-import subprocess
-import sys
-import threading
+import random
+import statistics
 import time
-from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import httpx
 import websockets.asyncio.client
 import websockets.exceptions
+from among_clients import LIMIT, AmongClients, until_input_ends
 
-NAMESPACE = "c50k-clients"  # where the lab's clients are
 TIMEOUT = 10.0
-PAUSE = 0.05  # seconds between two requests of one client
-LIMIT = 900.0  # seconds after which it ends by itself
+PAUSE = 0.1  # seconds between two requests of one client
 KEPT_FAILURES = 20
+DIFFERENT = 20  # numbers that take the place of {} in a path
 PLANNED = (1001, 1012)
 
 
 @dataclass
 class Kind:
-    """How the requests of one kind ended; ``failures`` are (seconds since the start, reason)."""
+    """How the requests of one kind ended; ``failures`` are (seconds since the start, reason), ``seconds`` durations."""
 
     ok: int = 0
     moved: int = 0
     failed: int = 0
     failures: list[tuple[float, str]] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
 
 
 class Client:
@@ -60,10 +57,10 @@ class Client:
         self._ended.set()
 
     async def run(self) -> None:
-        work = [self._repeat("GET", self._kept, "GET", self._get) for _ in range(4)]
-        work += [self._repeat("GET, new connection", self._fresh, "GET", self._get)]
+        work = [self._repeat("GET", "GET", self._get) for _ in range(4)]
+        work += [self._repeat("GET, new connection", "GET", self._get, kept=0)]
         if self._post:
-            work += [self._repeat("POST", self._kept, "POST", self._post) for _ in range(2)]
+            work += [self._repeat("POST", "POST", self._post) for _ in range(2)]
         if self._websocket:
             work += [self._sockets() for _ in range(2)]
         await asyncio.gather(*work)
@@ -77,28 +74,28 @@ class Client:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._ended.wait(), PAUSE)
 
-    async def _repeat(self, name: str, send: Callable[..., Awaitable[None]], method: str, path: str) -> None:
+    async def _repeat(self, name: str, method: str, path: str, kept: int = 1) -> None:
+        """Send over a connection that is kept, or with `kept` 0 over a new one each time."""
         kind = self.kinds.setdefault(name, Kind())
-        async with httpx.AsyncClient(base_url=self._url, timeout=TIMEOUT) as client:
+        limits = httpx.Limits(max_keepalive_connections=kept)
+        async with httpx.AsyncClient(base_url=self._url, timeout=TIMEOUT, limits=limits) as client:
             while not self._ended.is_set():
+                started = time.monotonic()
                 try:
-                    await send(client, method, path)
+                    await self._send(client, method, path.format(random.randint(1, DIFFERENT)))
                     kind.ok += 1
+                    kind.seconds.append(round(time.monotonic() - started, 4))
                 except (httpx.HTTPError, ValueError) as error:
                     self._failed(kind, error)
                 await self._pause()
 
-    async def _kept(self, client: httpx.AsyncClient, method: str, path: str) -> None:
+    async def _send(self, client: httpx.AsyncClient, method: str, path: str) -> None:
         content = self._body if method == "POST" else None
         answer = await client.request(method, path, content=content, headers={"Content-Type": "application/json"})
         if not answer.is_success:
             raise ValueError(f"{answer.status_code} {answer.text[:200]}")
         if not isinstance(answer.json(), dict | list):
             raise ValueError(f"not the body it should be: {answer.text[:200]}")
-
-    async def _fresh(self, client: httpx.AsyncClient, method: str, path: str) -> None:
-        async with httpx.AsyncClient(base_url=self._url, timeout=TIMEOUT) as once:
-            await self._kept(once, method, path)
 
     async def _sockets(self) -> None:
         kind = self.kinds.setdefault("WebSocket", Kind())
@@ -129,45 +126,31 @@ class Client:
 async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("url")
-    parser.add_argument("--get", default="/")
+    parser.add_argument("--get", default="/", help="path of a GET; {} is a number, another one each time")
     parser.add_argument("--post", default="", help="path of a POST")
     parser.add_argument("--body", default="{}")
     parser.add_argument("--websocket", default="", help="path of a WebSocket that echoes")
     parser.add_argument("--websocket-seconds", type=float, default=LIMIT, help="how long the client keeps one open")
     arguments = parser.parse_args()
     client = Client(**vars(arguments))
-    loop = asyncio.get_running_loop()
-    loop.call_later(LIMIT, client.end)
-
-    def until_input_ends() -> None:
-        sys.stdin.read()
-        loop.call_soon_threadsafe(client.end)
-
-    threading.Thread(target=until_input_ends, daemon=True).start()
-    await client.run()
+    await until_input_ends(client.run(), client.end)
     print(json.dumps({name: asdict(kind) for name, kind in client.kinds.items()}))
 
 
-class Traffic:
-    """Traffic for the length of a ``with`` block, from the lab's clients; ``report`` has the counts by kind."""
+class Traffic(AmongClients):
+    """Traffic for the length of a ``with`` block, from the lab's clients."""
 
     def __init__(self, url: str, *options: str) -> None:
-        inside = ["ip", "netns", "exec", NAMESPACE, sys.executable, str(Path(__file__).resolve())]
-        self._command = [*inside, url, *options]
-        self.report: dict[str, dict[str, Any]] = {}
+        super().__init__("traffic.py", url, *options)
 
-    def __enter__(self) -> Traffic:
-        environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
-        self._process = subprocess.Popen(
-            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-        )
-        time.sleep(2)  # on its way
-        assert self._process.poll() is None, "the counting client did not start"
-        return self
+    @property
+    def report(self) -> dict[str, dict[str, Any]]:
+        """The counts by kind."""
+        return self.printed
 
-    def __exit__(self, *_: object) -> None:
-        output, _errors = self._process.communicate(timeout=60)
-        self.report = json.loads(output)
+    def p99(self, kind: str) -> float:
+        """Return how many milliseconds the slowest of a hundred answers took, failures aside."""
+        return 1000 * statistics.quantiles(self.report[kind]["seconds"], n=100)[-1]
 
     def check(self) -> None:
         """Fail unless every kind was sent and none failed."""

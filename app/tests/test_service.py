@@ -74,10 +74,11 @@ def test_requests_in_flight_are_counted_over_all_workers(serve: Serve, external:
         (value,) = re.findall(r"^http_requests_in_flight (\S+)", service.poller.get("/metrics").text, re.MULTILINE)
         return float(value)
 
-    external.latency = 2
+    external.latency = 4
     with ThreadPoolExecutor(20) as executor:
-        answers = [executor.submit(httpx.get, f"{service.url}/items/{n}?source=replica") for n in range(1, 21)]
-        wait_for(lambda: in_flight() >= 20, "the requests to be counted", 2)
+        urls = [f"{service.url}/items/{n}?source=replica" for n in range(1, 21)]
+        answers = [executor.submit(httpx.get, url, timeout=10) for url in urls]
+        wait_for(lambda: in_flight() >= 20, "the requests to be counted", 4)
         assert all(answer.result().is_success for answer in answers)
     wait_for(lambda: in_flight() <= 1, "all but this one to have ended")
 

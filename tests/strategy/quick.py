@@ -1,4 +1,4 @@
-"""mitogen_linear, whose workers share what each would else work out for itself: compiled templates, where collections are."""
+"""mitogen_linear, whose workers share what each would else find by itself: compiled templates, and collections."""
 
 import hashlib
 import marshal

@@ -57,12 +57,12 @@ class Client:
         self._ended.set()
 
     async def run(self) -> None:
-        work = [self._repeat("GET", "GET", self._get) for _ in range(4)]
+        work = [self._repeat("GET", "GET", self._get) for _client in range(4)]
         work += [self._repeat("GET, new connection", "GET", self._get, kept=0)]
         if self._post:
-            work += [self._repeat("POST", "POST", self._post) for _ in range(2)]
+            work += [self._repeat("POST", "POST", self._post) for _client in range(2)]
         if self._websocket:
-            work += [self._sockets() for _ in range(2)]
+            work += [self._sockets() for _client in range(2)]
         await asyncio.gather(*work)
 
     def _failed(self, kind: Kind, reason: object) -> None:

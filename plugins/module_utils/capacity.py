@@ -54,6 +54,7 @@ KERNEL = {
 MAX_CONNECTIONS = 100
 SUPERUSER_CONNECTIONS = 3
 ADMIN_CONNECTIONS = 12
+RESERVED_CONNECTIONS = SUPERUSER_CONNECTIONS + ADMIN_CONNECTIONS
 # Of the rest the pools may plan nine tenths.
 POOL_TENTHS = 9
 # A worker has a read-write and a read-only engine; with no replica left both reach the primary.
@@ -61,7 +62,7 @@ ENGINES_PER_WORKER = 2
 MIN_PER_POOL = 2
 # More do not make one worker faster: PostgreSQL runs about as many at once as it has cores.
 MAX_PER_POOL = 20
-# PgBouncer before PostgreSQL: of its connections to the server a tenth is for who has waited a while.
+# What may be between the app tier and PostgreSQL.
 POOLERS = ("none", "pgbouncer")
 # One backend with warm catalogue caches; fresh ones take less than 2 MiB.
 CONNECTION_BYTES = 4 * MIB
@@ -131,6 +132,7 @@ FIXED = {
     "postgres": {"max_connections": "postgres_settings.max_connections"},
 }
 TIERS = ("app_server", "load_balancer", "postgres", "redis")
+POOL_KEYS = {"database_pool_size", "database_max_overflow"}
 
 
 def whole(value: object, name: str, least: int = 0) -> int:
@@ -251,7 +253,6 @@ def plan_pools(postgres: Tier, app: Tier | None, workers: int) -> Pools:
     memory carries. All of a pool is kept open: a connection on demand costs a login each time. CapacityError with the
     sum and the variables that disagree when it cannot fit.
     """
-    reserved = SUPERUSER_CONNECTIONS + ADMIN_CONNECTIONS
     carried = postgres.smallest.memory_bytes // 4 // CONNECTION_BYTES
     given = postgres.fixed.get("max_connections")
     if postgres.pooler != "none":
@@ -262,30 +263,29 @@ def plan_pools(postgres: Tier, app: Tier | None, workers: int) -> Pools:
     pools = app.max * workers * ENGINES_PER_WORKER
     size, overflow, chosen = pool_of(app)
     size = size or MIN_PER_POOL
-    needed = reserved + math.ceil(pools * (size + overflow) * 10 / POOL_TENTHS)
+    needed = RESERVED_CONNECTIONS + math.ceil(pools * (size + overflow) * 10 / POOL_TENTHS)
     if needed > (given or carried):
         memory = f"{gib(postgres.smallest.memory_bytes)} of memory on a postgres host carry {carried}"
         have = f"postgres_settings.max_connections is {given}" if given else memory
         more = f"set it to {needed}" if needed <= carried else "choose a larger fleet_tiers.postgres.type"
         raise CapacityError(
             f"The database pools do not fit. {sum_of(app, workers, size + overflow)}, at most 0.{POOL_TENTHS} of what "
-            f"is left after {reserved} reserved, need {needed} connections, but {have}: {more}"
+            f"is left after {RESERVED_CONNECTIONS} reserved, need {needed} connections, but {have}: {more}"
             f"{f' ({memory})' if given else ''}, set postgres_pooler: pgbouncer, or lower {chosen}."
         )
     connections = given or max(needed, min(MAX_CONNECTIONS, carried))
     if not app.fixed.keys() & POOL_KEYS:
-        size = min(MAX_PER_POOL, (connections - reserved) * POOL_TENTHS // 10 // pools)
+        size = min(MAX_PER_POOL, (connections - RESERVED_CONNECTIONS) * POOL_TENTHS // 10 // pools)
     return Pools(connections, size, overflow)
 
 
 def plan_pooler(postgres: Tier, app: Tier | None, workers: int, max_connections: int) -> Pools:
     """The same with PgBouncer on each postgres host: the server's connections are its own, and its files bind."""
-    reserved = SUPERUSER_CONNECTIONS + ADMIN_CONNECTIONS
-    server = (max_connections - reserved) * POOL_TENTHS // 10
+    server = (max_connections - RESERVED_CONNECTIONS) * POOL_TENTHS // 10
     if server < MIN_PER_POOL:
         raise CapacityError(
-            f"postgres_settings.max_connections is {max_connections}, of which {reserved} are reserved: PgBouncer has "
-            f"{max(0, server)} left and needs {MIN_PER_POOL}. Raise it."
+            f"postgres_settings.max_connections is {max_connections}, of which {RESERVED_CONNECTIONS} are reserved: "
+            f"PgBouncer has {max(0, server)} left and needs {MIN_PER_POOL}. Raise it."
         )
     if app is None:
         return Pools(max_connections, max_client_conn=server + ADMIN_CONNECTIONS, server_connections=server)
@@ -301,9 +301,6 @@ def plan_pooler(postgres: Tier, app: Tier | None, workers: int, max_connections:
             f"raise the host's file limit, or lower {chosen}."
         )
     return Pools(max_connections, size, overflow, pools * (size + overflow) + ADMIN_CONNECTIONS, server)
-
-
-POOL_KEYS = {"database_pool_size", "database_max_overflow"}
 
 
 def pool_of(app: Tier) -> tuple[int, int, str]:

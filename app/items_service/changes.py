@@ -1,7 +1,7 @@
 """Long polls: requests that wait for the next write of an item, on whichever host that takes place.
 
-Data: for each item the requests of this worker that wait; the item as written, bytes of JSON. Flow: a write -> a
-channel of Redis -> one subscription for each worker of each host -> all who wait for that item, and the hot answers.
+Data: for each item the requests of this worker that wait; the item as written, bytes of JSON. Flow: a write -> the news
+in the cache -> each worker of each host -> all who wait for that item, and the hot answers.
 """
 
 from __future__ import annotations
@@ -11,21 +11,17 @@ import logging
 from collections.abc import Callable
 
 import orjson
-from redis.asyncio import Redis
-from redis.asyncio.client import PubSub
-from redis.exceptions import RedisError
 
-from items_service.cache import CHANNEL, COOL_DOWN, connect
-from items_service.settings import Settings
+from items_service.breaker import COOL_DOWN
+from items_service.cache import Cache
 
-QUIET = 5.0  # seconds without a message after which the subscription has to show that it lives
 logger = logging.getLogger(__name__)
 
 
 class Changes:
-    def __init__(self, settings: Settings, on_write: Callable[[int], None], on_loss: Callable[[], None]) -> None:
+    def __init__(self, cache: Cache, on_write: Callable[[int], None], on_loss: Callable[[], None]) -> None:
         """`on_write` hears the id of each item written; `on_loss`, that some may have been missed."""
-        self._redis: Redis = connect(settings, connections=1)
+        self._cache = cache
         self._on_write = on_write
         self._on_loss = on_loss
         self._waiting: dict[int, set[asyncio.Future[bytes | None]]] = {}
@@ -37,7 +33,6 @@ class Changes:
     async def __aexit__(self, *_: object) -> None:
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
-        await self._redis.aclose()
 
     def release(self) -> None:
         """Let nobody wait any longer."""
@@ -63,25 +58,12 @@ class Changes:
     async def _listen(self) -> None:
         while True:
             try:
-                async with self._redis.pubsub() as subscription:
-                    await subscription.subscribe(CHANNEL)
-                    await self._hear(subscription)
-            except (RedisError, OSError, TimeoutError) as error:
+                async for written in self._cache.news():
+                    self._tell(written)
+            except Exception as error:  # whatever it is, the news is heard again as soon as it can be
                 logger.warning("changes on other hosts are not heard: %r", error)
                 self._on_loss()
                 await asyncio.sleep(COOL_DOWN)
-
-    async def _hear(self, subscription: PubSub) -> None:
-        silent = False
-        while True:
-            message = await subscription.get_message(timeout=QUIET)
-            if message is None:
-                if silent:
-                    raise TimeoutError(f"no answer to a ping within {QUIET} s")
-                await subscription.ping()
-            elif message["type"] == "message":
-                self._tell(message["data"])
-            silent = message is None
 
     def _tell(self, written: bytes) -> None:
         item_id = orjson.loads(written)["id"]

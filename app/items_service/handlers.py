@@ -14,19 +14,21 @@ from starlette.websockets import WebSocket
 
 from items_service.cache import SETTLE
 from items_service.changes import Changes
-from items_service.database import Database, Item, Role, Written
+from items_service.database import Item, Role, Store, Write, Written
 from items_service.health import Health
 from items_service.hot import WROTE
 from items_service.items import Items, NoItem
+from items_service.shards import SHARDS
 
-LARGEST_ID = 2**63 - 2  # its related item still is a bigint
+LARGEST_ID = 2**63 - 1 - SHARDS  # its related item still is a bigint
 LONGEST_POLL = 600  # seconds
+LONGEST_LIST = 100  # items
 
 
 class State(TypedDict):
     """What the lifespan gives to every request."""
 
-    database: Database
+    database: Store
     items: Items
     changes: Changes
     health: Health
@@ -39,11 +41,17 @@ class JSON(Response):
         return content if isinstance(content, bytes) else orjson.dumps(content)
 
 
-async def create_item(request: Request[State]) -> Response:
-    written = await request.state["database"].insert(await _item_values(request))
-    # the item before it has a related item now
-    await request.state["items"].written(written.item, written.item["id"] - 1)
-    return _written(written, 201)
+class ItemsEndpoint(HTTPEndpoint):
+    async def get(self, request: Request[State]) -> Response:
+        """`?limit=` items whose ids are above `?after=`; with several clusters those of `missing` may lack."""
+        limit = _whole(request, "limit", 20, 1, LONGEST_LIST)
+        page = await request.state["database"].page(_whole(request, "after", 0, 0, LARGEST_ID), limit)
+        return JSON({"items": page.items, "partial": bool(page.missing), "missing": page.missing})
+
+    async def post(self, request: Request[State]) -> Response:
+        written = await request.state["database"].insert(await _item_values(request))
+        await request.state["items"].written(written.item, is_new=True)
+        return _written(written, 201)
 
 
 class ItemEndpoint(HTTPEndpoint):
@@ -64,6 +72,7 @@ class ItemEndpoint(HTTPEndpoint):
                 answer = await items.shared(item_id)
         except NoItem:
             raise _no_item(item_id) from None
+        items.answers[answer.cache] += 1
         headers = {"X-Cache": answer.cache}
         if answer.cache != "hit":
             headers |= {"X-Database": answer.database or "", "X-Upstream": "ok" if answer.ok else "error"}
@@ -74,7 +83,7 @@ class ItemEndpoint(HTTPEndpoint):
         written = await request.state["database"].update(item_id, await _item_values(request))
         if written is None:
             raise _no_item(item_id)
-        await request.state["items"].written(written.item, item_id, item_id - 1)
+        await request.state["items"].written(written.item, is_new=False)
         return _written(written, 200)
 
 
@@ -127,17 +136,16 @@ async def echo(websocket: WebSocket) -> None:
 
 def _written(written: Written, status: int) -> Response:
     response = JSON(written.item, status, headers={"Location": f"/items/{written.item['id']}"})
-    response.set_cookie(WROTE, str(written.transaction), max_age=SETTLE, httponly=True, samesite="lax")
+    response.set_cookie(WROTE, str(written.write), max_age=SETTLE, httponly=True, samesite="lax")
     return response
 
 
-def _wrote(request: Request[State]) -> int | None:
-    """The transaction of the client's last write; None if it has not just written.
+def _wrote(request: Request[State]) -> Write | None:
+    """The client's last write; None if it has not just written.
 
     A forged one asks no more of the primary than `?source=primary` does: reads share their statements.
     """
-    text = request.cookies.get(WROTE, "")
-    return int(text) if text.isascii() and text.isdecimal() and len(text) <= 20 else None
+    return Write.parse(request.cookies.get(WROTE, ""))
 
 
 def _no_item(item_id: int) -> HTTPException:
@@ -152,7 +160,7 @@ def _item_id(text: str) -> int:
 
 def _whole(request: Request[State], name: str, default: int, low: int, high: int) -> int:
     text = request.query_params.get(name, str(default))
-    if not (text.isascii() and text.isdecimal() and len(text) <= 10 and low <= int(text) <= high):
+    if not (text.isascii() and text.isdecimal() and len(text) <= 19 and low <= int(text) <= high):
         raise HTTPException(400, f"{name} must be a whole number from {low} to {high}")
     return int(text)
 

@@ -14,7 +14,7 @@ TIMEOUT = 3.0  # seconds for one check
 LOOK = 0.1  # seconds between two looks for the notice of a stop
 logger = logging.getLogger(__name__)
 
-Check = Callable[[], Awaitable[None]]
+Check = Callable[[], Awaitable[object]]
 
 
 class Health:

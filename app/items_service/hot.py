@@ -33,8 +33,10 @@ class HotAnswer:
 
 
 class HotAnswers:
-    def __init__(self, headers: Mapping[str, str]) -> None:
-        """Make it empty; `headers` go with every answer."""
+    def __init__(self, headers: Mapping[str, str], step: int) -> None:
+        """Make it empty; `headers` go with every answer, and `step` is from an item's id to that of its related one."""
+        self._step = step
+        self.given = 0  # answers
         given = {"X-Cache": "hit", "Content-Type": "application/json", **headers}
         self._headers = [(name.lower().encode(), value.encode()) for name, value in given.items()]
         self._answers: dict[str, HotAnswer] = {}
@@ -58,9 +60,9 @@ class HotAnswers:
             self.keep(item_id, body)
 
     def forget(self, item_id: int) -> None:
-        """The item is in its own answer, and in that of the one before it."""
+        """The item is in its own answer, and in that of the one whose related item it is."""
         self._answers.pop(f"/items/{item_id}", None)
-        self._answers.pop(f"/items/{item_id - 1}", None)
+        self._answers.pop(f"/items/{item_id - self._step}", None)
 
     def clear(self) -> None:
         self._answers.clear()
@@ -75,6 +77,7 @@ class HotAnswers:
                 if found is not None and now < found.given_until and _is_plain(scope):
                     await send(found.start)
                     await send(found.body)
+                    self.given += 1
                     if now > found.fresh_until:
                         found.fresh_until = found.given_until  # once is enough
                         scope["state"]["items"].refresh(found.item_id)

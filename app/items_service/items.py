@@ -6,12 +6,13 @@ Data: for each item one answer, bytes of JSON. Flow: a worker's memory -> Redis 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from typing import Any, NamedTuple
 
 import orjson
 
 from items_service.cache import JUST_WRITTEN, Cache, Cached
-from items_service.database import Database, Item, Role
+from items_service.database import Item, Role, Store, Write
 from items_service.hot import HotAnswers
 from items_service.upstream import Upstream
 
@@ -28,12 +29,13 @@ class Answer(NamedTuple):
 
 
 class Items:
-    def __init__(self, database: Database, cache: Cache, upstream: Upstream, hot: HotAnswers) -> None:
+    def __init__(self, database: Store, cache: Cache, upstream: Upstream, hot: HotAnswers) -> None:
         self._database = database
         self._cache = cache
         self._upstream = upstream
         self._hot = hot
         self._misses: dict[int, asyncio.Task[Answer]] = {}
+        self.answers: Counter[str] = Counter()  # by where they are from
 
     async def shared(self, item_id: int) -> Answer:
         """The answer that everybody gets, from the cache where it has it; raises NoItem."""
@@ -50,14 +52,15 @@ class Items:
         """Read a hot answer anew from the cache; one that is not there, or just written, is hot no longer."""
         self._cache.get_soon(item_id).add_done_callback(lambda read: self._refreshed(item_id, read))
 
-    async def fresh(self, item_id: int, source: Role, after: int = 0) -> Answer:
-        """The answer past the cache, from that kind of database, not from before transaction `after`; raises NoItem."""
+    async def fresh(self, item_id: int, source: Role, after: Write | None = None) -> Answer:
+        """The answer past the cache, from that kind of database, not from before the write `after`; raises NoItem."""
         return await self._compose(item_id, source, "bypass", after)
 
-    async def written(self, item: Item, *shown_by: int) -> None:
-        """Forget the answers that show the item, by their ids, and tell those who wait for it, on every host."""
+    async def written(self, item: Item, is_new: bool) -> None:
+        """Forget the answers that show the item, and tell those who wait for it, on every host."""
         self._hot.forget(item["id"])
-        await self._cache.written(item, shown_by)
+        before = item["id"] - self._database.step  # whose related item it is
+        await self._cache.written(item, (before,) if is_new else (item["id"], before))
 
     def _refreshed(self, item_id: int, read: asyncio.Future[dict[int, Cached]]) -> None:
         cached = None if read.cancelled() else read.result().get(item_id)
@@ -88,8 +91,9 @@ class Items:
             await self._cache.fill(item_id, answer.body)
         return answer
 
-    async def _compose(self, item_id: int, source: Role, cache: str, after: int = 0) -> Answer:
-        ids = (item_id, item_id + 1)
+    async def _compose(self, item_id: int, source: Role, cache: str, after: Write | None = None) -> Answer:
+        related_id = item_id + self._database.step
+        ids = (item_id, related_id)
         details = [asyncio.create_task(self._upstream.details(one)) for one in ids]
         try:
             items, role, *_ = await self._database.read(source, *ids, after=after)
@@ -102,7 +106,7 @@ class Items:
         body = orjson.dumps(
             {
                 "main_item": items[item_id] | {"details": main.content},
-                "related_item": items[item_id + 1] | {"details": related.content} if item_id + 1 in items else None,
+                "related_item": items[related_id] | {"details": related.content} if related_id in items else None,
             }
         )
         return Answer(body, cache, role, main.ok and related.ok)

@@ -19,15 +19,18 @@ from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from items_service import handlers
+from items_service import handlers, tracing
+from items_service.access_log import AccessLog
 from items_service.cache import Cache
 from items_service.changes import Changes
+from items_service.clusters import Clusters
 from items_service.database import Database, DatabaseUnavailable
 from items_service.handlers import JSON, State
 from items_service.health import Health
 from items_service.hot import HotAnswers
 from items_service.items import Items
-from items_service.metrics import InFlight, metrics
+from items_service.metrics import Metrics, metrics
+from items_service.sentry import report_errors
 from items_service.settings import Settings
 from items_service.upstream import Upstream
 
@@ -36,7 +39,7 @@ logger = logging.getLogger(__name__)
 
 routes = [
     Route("/", handlers.index),
-    Route("/items", handlers.create_item, methods=["POST"]),
+    Route("/items", handlers.ItemsEndpoint),
     Route("/items/{id}", handlers.ItemEndpoint),
     Route("/items/{id}/changes", handlers.changes),
     Route("/health", handlers.alive),
@@ -89,25 +92,29 @@ async def server_error(request: Request, error: Exception) -> Response:
 
 
 def create_app(settings: Settings) -> ASGIApp:
+    if settings.sentry_dsn:
+        report_errors(settings.sentry_dsn, settings.release_id)
     headers = {"X-Served-By": socket.gethostname(), "X-Release": settings.release_id}
-    hot = HotAnswers(headers)
+    store = Clusters if settings.sharded else Database
+    hot = HotAnswers(headers, store.step)
+    counted = Metrics(settings.metrics, settings.release_id)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[State]:
         async with (
-            Database(settings) as database,
+            tracing.traced(settings.release_id, settings.otlp_headers),
+            store(settings) as database,
             Cache(settings) as cache,
             Upstream(settings) as upstream,
-            Changes(settings, on_write=hot.forget, on_loss=hot.clear) as changes,
+            Changes(cache, on_write=hot.forget, on_loss=hot.clear) as changes,
         ):
-            checks = {
-                "database_write": database.check_write,
-                "database_read": database.check_read,
-                "cache": cache.check,
-            }
+            checks = {**database.checks, "cache": cache.check}
             items = Items(database, cache, upstream, hot)
             spare_the_collector()
-            async with Health(checks, changes.release) as health, in_flight.reported():
+            async with (
+                Health(checks, changes.release) as health,
+                counted.reported(lambda: hot.given, items.answers, upstream.calls, database.pools),
+            ):
                 yield State(database=database, items=items, changes=changes, health=health)
 
     service = Starlette(
@@ -121,8 +128,10 @@ def create_app(settings: Settings) -> ASGIApp:
         },
         max_body_size=MAX_BODY,
     )
-    in_flight = InFlight(service)
-    return hot.middleware(in_flight)
+    whole = hot.middleware(counted.middleware(service))
+    if tracing.WANTED:
+        whole = tracing.Traced(whole)
+    return AccessLog(whole, settings.release_id) if settings.access_log else whole
 
 
 app = create_app(Settings.from_environment())

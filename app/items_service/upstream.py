@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import time
+from collections import Counter
 from datetime import timedelta
 from typing import Any, NamedTuple
 
@@ -11,13 +11,14 @@ import orjson
 from pyreqwest.client import ClientBuilder
 from pyreqwest.exceptions import TransportError
 
+from items_service.breaker import Breaker
 from items_service.settings import Settings
+from items_service.tracing import headers, span
 
 POSTS = 100  # how many the external API has
 LARGEST = 64 * 1024  # bytes of an answer
 CONNECT_TIMEOUT = timedelta(seconds=3)  # a lost SYN is sent again after one second
-FAILURES = 20
-COOL_DOWN = 1.0  # seconds
+FAILURES = 20  # in a row, until it is called once a second
 logger = logging.getLogger(__name__)
 
 
@@ -29,39 +30,12 @@ class Details(NamedTuple):
 UNAVAILABLE = Details({"error": "External service unavailable"}, ok=False)
 
 
-class Breaker:
-    """Closed while calls succeed. After FAILURES in a row it is open: one call in COOL_DOWN seconds tries, no other."""
-
-    def __init__(self) -> None:
-        self._failures = 0
-        self._retry_at = 0.0
-
-    def lets_through(self) -> bool:
-        if self._failures < FAILURES:
-            return True
-        now = time.monotonic()
-        if now < self._retry_at:
-            return False
-        self._retry_at = now + COOL_DOWN
-        return True
-
-    def note(self, failure: Exception | None) -> None:
-        if failure is None:
-            self._failures = 0
-            return
-        self._failures += 1
-        if self._failures == 1:
-            logger.warning("the external API: %r", failure)
-        if self._failures == FAILURES:
-            logger.warning("the external API failed %s times in a row: one call in %s s", FAILURES, COOL_DOWN)
-            self._retry_at = time.monotonic() + COOL_DOWN
-
-
 class Upstream:
     def __init__(self, settings: Settings) -> None:
         timeout = timedelta(seconds=settings.upstream_timeout)
         self._url = settings.upstream_url
-        self._breaker = Breaker()
+        self._breaker = Breaker("the external API", FAILURES)
+        self.calls: Counter[str] = Counter()  # by outcome
         # httpx costs nine times as much for each call, over this very transport too, and its own pool slows down with
         # the number of calls under way (bench/upstream_client.py)
         self._client = (
@@ -85,12 +59,21 @@ class Upstream:
     async def details(self, item_id: int) -> Details:
         """What the external API tells about an item; never raises."""
         if not self._breaker.lets_through():
+            self.calls["not_made"] += 1
             return UNAVAILABLE
+        details = await self._call(item_id)
+        self.calls["ok" if details.ok else "error"] += 1
+        return details
+
+    async def _call(self, item_id: int) -> Details:
         try:
             request = self._client.get(f"{self._url}/posts/{(item_id - 1) % POSTS + 1}")
-            async with request.build_streamed() as response:
-                status = response.status
-                body = await response.body_reader.read(LARGEST + 1) or b""
+            with span("GET the external API", {"server.address": self._url}):
+                if trace := headers():
+                    request = request.headers(trace)
+                async with request.build_streamed() as response:
+                    status = response.status
+                    body = await response.body_reader.read(LARGEST + 1) or b""
             self._breaker.note(None if status < 500 else ValueError(f"status {status}"))
             if not 200 <= status < 300:
                 return Details({"error": f"External service returned status {status}"}, ok=False)

@@ -1,9 +1,9 @@
-"""Runs the migrations on the primary, one runner at a time, each in a transaction of its own."""
+"""Runs the migrations on each primary, one runner at a time, each in its own transaction; then deals out the shards."""
 
 import random
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from logging import getLogger
 from logging.config import fileConfig
 
@@ -13,8 +13,9 @@ from psycopg.errors import LockNotAvailable
 from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
 
+from items_service.claim_shards import ShardsRefused, claim_shards
 from items_service.database import metadata
-from items_service.settings import Settings
+from items_service.settings import Cluster, Settings
 
 LOCK = 0x6974656D73  # "items": any fixed number does, as long as every runner takes the same one
 RUNNER_TIMEOUT = 60  # seconds for a runner to wait for another
@@ -41,19 +42,22 @@ if context.is_offline_mode():
     raise SystemExit("--sql is not supported: the migrations run under a lock in the database")
 
 logger = getLogger("alembic.env")
-# libpq's own keywords, and those of Settings alone: a pool takes no options
-engine = sa.create_engine(
-    "postgresql+psycopg://", connect_args=Settings.from_environment().database_write, poolclass=sa.NullPool
-)
+settings = Settings.from_environment()
 
 
-@event.listens_for(engine, "begin")
+def engine_of(cluster: Cluster) -> sa.Engine:
+    # libpq's own keywords, and those of Settings alone: a pool takes no options
+    engine = sa.create_engine("postgresql+psycopg://", connect_args=cluster.write, poolclass=sa.NullPool)
+    event.listen(engine, "begin", set_guards)
+    return engine
+
+
 def set_guards(connection: sa.Connection) -> None:
     connection.exec_driver_sql("; ".join(f"SET LOCAL {name} = '{value}'" for name, value in GUARDS.items()))
 
 
 @contextmanager
-def alone() -> Iterator[None]:
+def alone(engine: sa.Engine) -> Iterator[None]:
     """Hold the lock in a transaction of its own: it outlasts the migrations', and a pool keeps it on one connection."""
     with engine.begin() as connection:
         connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{RUNNER_TIMEOUT}s'")
@@ -67,19 +71,18 @@ def alone() -> Iterator[None]:
         yield
 
 
-def migrate() -> None:
+def migrate(engine: sa.Engine) -> None:
     with engine.connect() as connection:
         context.configure(connection=connection, target_metadata=metadata, transaction_per_migration=True)
         with context.begin_transaction():
             context.run_migrations()
 
 
-with alone():
+def migrate_patiently(engine: sa.Engine) -> None:
     end = time.monotonic() + PATIENCE
     while True:
         try:
-            migrate()
-            break
+            return migrate(engine)
         except OperationalError as error:
             if not isinstance(error.orig, LockNotAvailable):
                 raise
@@ -91,3 +94,18 @@ with alone():
                 ) from None
             logger.warning("a table is in use: %s; once more after those who wait", str(error.orig).splitlines()[0])
             time.sleep(random.uniform(0.5, 1.5))
+
+
+with ExitStack() as locks:
+    for name in sorted(settings.clusters):  # all runners in this order
+        locks.enter_context(alone(engine_of(settings.clusters[name])))
+    for name, cluster in settings.clusters.items():
+        if settings.sharded:
+            logger.info("cluster %s", name)
+        migrate_patiently(engine_of(cluster))
+    if settings.sharded:
+        try:
+            for line in claim_shards(settings.clusters):
+                logger.info(line)
+        except ShardsRefused as error:
+            raise SystemExit(str(error)) from None

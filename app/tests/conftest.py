@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import httpx
 import psycopg
@@ -38,8 +39,16 @@ def wait_for(condition: Callable[[], object], what: str, seconds: float = 20) ->
         time.sleep(0.05)
 
 
+class Engine(NamedTuple):
+    """A cache, for the tests that hold for each: its address, and how to begin and end it in the container."""
+
+    url: str
+    start: str
+    kill: str
+
+
 class Services:
-    """PostgreSQL and Redis, by their sockets."""
+    """PostgreSQL, Redis and Memcached, by their sockets."""
 
     def __init__(self, sockets: Path, container: str) -> None:
         self.sockets = sockets
@@ -71,6 +80,13 @@ class Services:
         hosts = ",".join([str(self.sockets)] * len(ports.split(",")))
         return f"postgresql+psycopg://{user}@/{name}?host={hosts}&port={ports}{query}"
 
+    def cache(self, engine: str) -> Engine:
+        kill = f"kill -9 $(cat /data/{engine}.pid)"
+        if engine == "redis":
+            return Engine(f"unix://app@{self.sockets}/redis.sock", "redis-server /data/redis.conf", kill)
+        start = "memcached -d -u memcache -s /run/services/memcached.sock -a 777 -P /data/memcached.pid"
+        return Engine(f"memcached://{self.sockets}/memcached.sock", start, kill)
+
     @contextmanager
     def replication_paused(self) -> Iterator[None]:
         with self.connect(5433) as replica:
@@ -94,7 +110,10 @@ class Services:
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(str(path))
             listener.listen(100)
-            yield path
+            try:
+                yield path
+            finally:
+                path.unlink()
 
 
 @pytest.fixture(scope="session")
@@ -136,9 +155,11 @@ class External:
         self.body: bytes | None = None
         self.endless = False
         self.calls = self.in_flight = self.most_in_flight = 0
+        self.traces: list[str | None] = []
 
     async def post(self, request: Request) -> Response:
         self.calls += 1
+        self.traces.append(request.headers.get("traceparent"))
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         await asyncio.sleep(self.latency)
@@ -188,7 +209,7 @@ def environment(services: Services, external_server: External) -> dict[str, str]
         "CREDENTIALS_DIRECTORY": str(credentials),
         "DATABASE_WRITE_URL": services.database_url("5433,5432", query="&target_session_attrs=read-write"),
         "DATABASE_READ_URL": services.database_url("5432,5433", query="&target_session_attrs=prefer-standby"),
-        "CACHE_URL": f"unix://app@{services.sockets}/redis.sock",
+        "CACHE_URL": services.cache("redis").url,
         "UPSTREAM_URL": external_server.url,
         "RELEASE_ID": "test-release",
     }
@@ -265,6 +286,11 @@ def service(shared_service: Service, external: External) -> Service:
 def client(service: Service) -> Iterator[httpx.Client]:
     with service.client() as client:
         yield client
+
+
+@pytest.fixture(params=["redis", "memcached"])
+def cache(request: pytest.FixtureRequest, services: Services) -> Engine:
+    return services.cache(request.param)
 
 
 Serve = Callable[..., Service]

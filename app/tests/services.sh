@@ -1,6 +1,7 @@
 #!/bin/bash
 # Runs in the container of the tests: PostgreSQL 17 (a primary, before it a pool of three connections, and a streaming
-# replica) and Redis 8, on unix sockets in /run/services alone. The password of every user is in /run/services/password.
+# replica), Redis 8 and Memcached, on unix sockets in /run/services alone. The password of every user is in
+# /run/services/password.
 set -eu
 sockets=/run/services
 bin=/usr/lib/postgresql/17/bin
@@ -53,5 +54,7 @@ user app on >$PGPASSWORD ~cache:* resetchannels &cache:* -@all +@read +@write +@
 EOF
 redis-server /data/redis.conf
 until [ -S $sockets/redis.sock ]; do sleep 0.05; done
+memcached -d -u memcache -s $sockets/memcached.sock -a 777 -P /data/memcached.pid
+until [ -S $sockets/memcached.sock ]; do sleep 0.05; done
 touch $sockets/ready
 sleep infinity

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import httpx
 import pytest
-from conftest import Serve, Service, Services, wait_for
+from conftest import Engine, Serve, Service, Services, wait_for
 
 
 def poll(service: Service, item_id: int, query: str) -> httpx.Response:
     return httpx.get(f"{service.url}/items/{item_id}/changes?{query}", timeout=15)
 
 
-def test_woken_by_a_write_on_any_host(service: Service, serve: Serve, item_id: int) -> None:
-    other = serve()
+def test_woken_by_a_write_on_any_host(serve: Serve, cache: Engine, item_id: int) -> None:
+    service, other = serve(CACHE_URL=cache.url), serve(CACHE_URL=cache.url)
     with ThreadPoolExecutor(3) as executor, service.client() as writer:
         polls = [executor.submit(poll, host, item_id, "timeout=10") for host in (service, other)]
         stranger = executor.submit(poll, service, item_id + 1, "timeout=2")
@@ -59,13 +59,15 @@ def test_unknown_item(service: Service) -> None:
     assert poll(service, 999999999, "after=1&timeout=1").status_code == 404
 
 
-def test_news_is_heard_again_after_the_cache_was_lost(serve: Serve, services: Services, item_id: int) -> None:
-    service = serve()
-    services.shell("kill -9 $(cat /data/redis.pid)")
+def test_news_is_heard_again_after_the_cache_was_lost(
+    serve: Serve, services: Services, cache: Engine, item_id: int
+) -> None:
+    service = serve(CACHE_URL=cache.url)
+    services.shell(cache.kill)
     try:
         wait_for(lambda: service.ready() == {"status": "degraded", "lost": ["cache"]}, "the loss to be reported")
     finally:
-        services.shell("redis-server /data/redis.conf")
+        services.shell(cache.start)
     wait_for(lambda: service.ready() == {"status": "ok"}, "the cache to be back")
     time.sleep(1.5)  # one more try of the subscription
     with ThreadPoolExecutor(1) as executor, service.client() as writer:

@@ -6,7 +6,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import httpx
-from conftest import Serve, Service, Services, wait_for
+import pytest
+from conftest import Engine, Serve, Service, Services, wait_for
+
+from items_service.cache import TIMEOUT
 
 UNAVAILABLE = {"error": "The database is unavailable, try again"}
 
@@ -16,12 +19,13 @@ def assert_unavailable(answer: httpx.Response) -> None:
     assert int(answer.headers["Retry-After"]) > 0
 
 
-def test_cache_lost_and_found(serve: Serve, services: Services, item_id: int) -> None:
-    service = serve()
+def test_cache_lost_and_found(serve: Serve, services: Services, cache: Engine, item_id: int) -> None:
+    service = serve(CACHE_URL=cache.url)
     with service.client() as client:
         assert [client.get(f"/items/{item_id}").headers["X-Cache"] for _ in range(2)] == ["miss", "hit"]
-        services.shell("kill -9 $(cat /data/redis.pid)")
+        services.shell(cache.kill)
         try:
+            time.sleep(1.1)  # what is hot is given for a second
             for _ in range(2):
                 answer = client.get(f"/items/{item_id}")
                 assert (answer.status_code, answer.headers["X-Cache"]) == (200, "miss")
@@ -30,20 +34,65 @@ def test_cache_lost_and_found(serve: Serve, services: Services, item_id: int) ->
             wait_for(lambda: service.ready() == degraded, "the loss of the cache to be reported")
             assert client.get("/readyz").status_code == 200
         finally:
-            services.shell("redis-server /data/redis.conf")
+            services.shell(cache.start)
         wait_for(lambda: service.ready() == {"status": "ok"}, "the cache to be back")
         with service.client() as other:
             wait_for(lambda: other.get(f"/items/{item_id}").headers["X-Cache"] == "hit", "a hit")
 
 
-def test_cache_that_never_answers(serve: Serve, services: Services, item_id: int) -> None:
+@pytest.mark.parametrize("url", ["unix://app@{}", "memcached://{}"])
+def test_cache_that_never_answers(serve: Serve, services: Services, url: str, item_id: int) -> None:
     with services.black_hole("frozen.sock") as path:
-        service = serve(CACHE_URL=f"unix://app@{path}")
+        service = serve(CACHE_URL=url.format(path))
         with service.client() as client:
             for _ in range(3):
                 answer = client.get(f"/items/{item_id}")
                 assert (answer.status_code, answer.headers["X-Cache"]) == (200, "miss")
             assert client.post("/items", json={"name": "x"}).status_code == 201
+
+
+def test_nobody_waits_for_the_request_that_tries_a_frozen_cache(
+    serve: Serve, services: Services, cache: Engine, item_id: int
+) -> None:
+    service = serve(CACHE_URL=cache.url)
+    taken: list[float] = []
+    with service.client() as client:
+        assert client.get(f"/items/{item_id}").headers["X-Cache"] == "miss"
+        services.shell(cache.kill.replace("-9", "-STOP"))
+        try:
+            end = time.monotonic() + 6
+            while time.monotonic() < end:
+                started = time.monotonic()
+                assert client.get(f"/items/{item_id}").status_code == 200
+                taken.append(time.monotonic() - started)
+        finally:
+            services.shell(cache.kill.replace("-9", "-CONT"))
+        wait_for(lambda: client.get(f"/items/{item_id}").headers["X-Cache"] == "hit", "a hit")
+    slow = [one for one in taken if one > TIMEOUT / 2]
+    # one to find out and one to try in each second; with each that waits, a hundred would not have fitted
+    assert len(slow) <= 8 and len(taken) > 100, (len(slow), len(taken))
+
+
+def test_of_several_memcacheds_a_lost_one_is_missed_alone(serve: Serve, services: Services, item_id: int) -> None:
+    first = services.cache("memcached")
+    services.shell(first.start.replace("memcached.", "second."))
+    service = serve(CACHE_URL=f"{first.url},{services.sockets}/second.sock")
+    ids = range(item_id - 4, item_id + 5)
+
+    def found() -> dict[int, str]:
+        with service.client() as client:
+            answers = {one: client.get(f"/items/{one}") for one in ids}
+        assert {answer.status_code for answer in answers.values()} == {200}
+        return {one: answer.headers["X-Cache"] for one, answer in answers.items()}
+
+    assert set(found().values()) == {"miss"} and set(found().values()) == {"hit"}
+    services.shell(first.kill.replace("memcached", "second"))
+    time.sleep(1.1)  # what is hot is given for a second
+    assert set(found().values()) == {"hit", "miss"}
+    kept = next(one for one, how in found().items() if how == "hit")
+    with service.client() as writer, service.client() as reader:
+        assert writer.put(f"/items/{kept}", json={"name": "another"}).status_code == 200
+        assert reader.get(f"/items/{kept}").json()["main_item"]["name"] == "another"
 
 
 def test_cache_that_refuses_us(serve: Serve, services: Services, item_id: int) -> None:

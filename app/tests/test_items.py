@@ -167,11 +167,11 @@ def test_an_external_api_that_is_down_is_not_waited_for(serve: Serve, external: 
 def test_unknown_item(client: httpx.Client) -> None:
     answer = client.get("/items/999999999")
     assert (answer.status_code, answer.json()) == (404, {"error": "there is no item 999999999"})
-    assert client.get(f"/items/{2**63 - 2}").status_code == 404
+    assert client.get(f"/items/{2**63 - 257}").status_code == 404
     assert client.put("/items/999999999", json={"name": "x"}).status_code == 404
 
 
-@pytest.mark.parametrize("text", ["0", "-1", "+1", "1.0", "abc", "٣", "%00", str(2**63 - 1), "1" * 5000])
+@pytest.mark.parametrize("text", ["0", "-1", "+1", "1.0", "abc", "٣", "%00", str(2**63 - 256), "1" * 5000])
 def test_bad_id(client: httpx.Client, text: str) -> None:
     answer = client.get(f"/items/{text}")
     assert answer.status_code == 400

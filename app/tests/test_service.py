@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import re
 import signal
 from concurrent.futures import ThreadPoolExecutor
@@ -81,6 +82,39 @@ def test_requests_in_flight_are_counted_over_all_workers(serve: Serve, external:
         wait_for(lambda: in_flight() >= 20, "the requests to be counted", 4)
         assert all(answer.result().is_success for answer in answers)
     wait_for(lambda: in_flight() <= 1, "all but this one to have ended")
+
+
+def test_all_is_counted_over_all_workers(serve: Serve, item_id: int, tmp_path: Path) -> None:
+    service = serve(
+        [*ENGINES["uvicorn"], "--workers", "2"], RUNTIME_DIRECTORY=str(tmp_path), METRICS="on", DATABASE_POOL_SIZE="3"
+    )
+
+    def value(series: str) -> float:
+        found = re.findall(rf"^{re.escape(series)} (\S+)$", httpx.get(f"{service.url}/metrics").text, re.MULTILINE)
+        return float(found[0]) if found else 0.0
+
+    def answered(status: str, method: str = "GET", route: str = "/items/{id}", le: str = "+Inf") -> float:
+        labels = f'le="{le}",method="{method}",route="{route}",status="{status}"'
+        return value(f"http_request_duration_seconds_bucket{{{labels}}}")
+
+    with service.client() as client:
+        for _ in range(50):
+            assert client.get(f"/items/{item_id}").is_success
+        assert client.get("/items/0").status_code == 400
+        assert client.put(f"/items/{item_id}", json={"name": "x"}).is_success
+        assert client.patch(f"/no/such/{item_id}").status_code == 404
+    wait_for(lambda: answered("200") == 50, "the answers to be counted", 5)
+    assert 25 <= answered("200", le="0.001") <= answered("200", le="0.1") == 50
+    assert answered("400") == answered("200", "PUT") == answered("404", "PATCH", "other") == 1
+    kinds = [value(f'item_answers_total{{cache="{kind}"}}') for kind in ("memory", "hit", "miss")]
+    assert sum(kinds) == 50 and kinds[2] >= 1
+    assert value('upstream_calls_total{outcome="ok"}') >= 2
+    assert value('database_pool_size{pool="write"}') == value('database_pool_size{pool="read"}') == 6
+    assert value('service_release{release="test-release"}') == 2
+    assert value("event_loop_lag_seconds_count") > 5
+    (worker, _) = sorted(path.stem.rpartition("_")[2] for path in tmp_path.glob("histogram_*.db"))
+    os.kill(int(worker), signal.SIGKILL)
+    wait_for(lambda: answered("200") >= 50, "what a worker counted to outlive it", 5)
 
 
 def test_metrics_are_for_the_fleets_own_hosts(client: httpx.Client) -> None:

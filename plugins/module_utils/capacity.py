@@ -23,8 +23,11 @@ TARGET = 50_000
 
 # Memory of a host that the service may plan with; the rest is for the kernel, the page cache and the system.
 MEMORY_SHARE = 0.75
-# One request in flight: measured 63 KiB each with 51,000, for client, load balancer and app together.
+# One request in flight: measured 63 KiB each with 51,000, for client, load balancer and app together. A fleet that has
+# measured its own (load_test.yml -e calibrate=true) says so in capacity_measured.
 REQUEST_BYTES = 64 * KIB
+# Of a host's cores, that requests may plan with; beyond, they wait for each other.
+CORE_SHARE = 0.7
 # One gunicorn worker at rest: interpreter, application, database and cache clients.
 WORKER_BYTES = 128 * MIB
 # Two, so that one that restarts or blocks does not take the host away.
@@ -72,6 +75,13 @@ REDIS_MAX_CLIENTS = 10_000
 REDIS_FILES_RESERVED = 32
 REDIS_MEMORY_SHARE = 0.6
 MAX_CACHE_CONNECTIONS = 64
+# With replicas, of the memory: less for data, as a copy of it is made for one that is new, and some for what they are
+# behind, all together.
+REPLICATED_MEMORY_SHARE = 0.5
+REPLICA_BUFFER_SHARE = 0.1
+# Memcached: what its table of keys and its connections leave.
+MEMCACHED_MEMORY_SHARE = 0.7
+MEMCACHED_FILES_RESERVED = 64
 
 # A file limit that nothing has lowered (fs.nr_open): assumed of a type, since no host of it can be asked yet.
 NR_OPEN = 1_048_576
@@ -101,6 +111,9 @@ class Tier:
     fixed: Mapping[str, int]
     engine: str = ""
     pooler: str = "none"
+    failover: str = "none"
+    request_bytes: int = REQUEST_BYTES
+    requests_per_core: float = 0.0  # a second; 0 where nobody has measured it
 
 
 @dataclass(frozen=True)
@@ -131,8 +144,11 @@ FIXED = {
     },
     "postgres": {"max_connections": "postgres_settings.max_connections"},
 }
-TIERS = ("app_server", "load_balancer", "postgres", "redis")
+TIERS = ("app_server", "load_balancer", "postgres", "redis", "memcached")
 POOL_KEYS = {"database_pool_size", "database_max_overflow"}
+# What capacity_measured has of a tier, and between what it can be: KiB of memory, requests a second.
+MEASURED_TIERS = ("app_server", "load_balancer")
+MEASURED = {"request_kib": (1, 65_536), "requests_per_core": (0.1, 1_000_000)}
 
 
 def whole(value: object, name: str, least: int = 0) -> int:
@@ -161,8 +177,36 @@ def parse_host(value: object, name: str) -> Host:
     return Host(float(cores), memory, whole(value.get("open_files"), f"{name}.open_files", 1))
 
 
-def parse_tier(name: str, value: object) -> Tier | None:
-    """One tier of the input; None when it has no host now."""
+def parse_measured(value: object) -> dict[str, dict[str, float]]:
+    """What ``capacity_measured`` says of each tier: ``request_kib``, ``requests_per_core``, or one of them."""
+    if not isinstance(value, Mapping):
+        raise CapacityError(
+            f"capacity_measured is {value!r}: it must be as `load_test.yml -e calibrate=true` writes it, for instance "
+            "{app_server: {request_kib: 40, requests_per_core: 900}}. Without it, capacity plans with its own figures."
+        )
+    found: dict[str, dict[str, float]] = {}
+    for tier, figures in value.items():
+        if tier == "by":
+            continue
+        if tier not in MEASURED_TIERS or not isinstance(figures, Mapping):
+            raise CapacityError(
+                f"capacity_measured.{tier} is {figures!r}: it has {' and '.join(MEASURED_TIERS)}, each a mapping."
+            )
+        for name, figure in figures.items():
+            if name not in MEASURED:
+                raise CapacityError(f"capacity_measured.{tier} has {name}: known are {', '.join(MEASURED)}.")
+            least, most = MEASURED[name]
+            if isinstance(figure, bool) or not isinstance(figure, (int, float)) or not least <= figure <= most:
+                raise CapacityError(
+                    f"capacity_measured.{tier}.{name} is {figure!r}: it must be a number from {least} to {most:,}. "
+                    "`load_test.yml -e calibrate=true` measures it; without it, capacity plans with its own figure."
+                )
+        found[tier] = dict(figures)
+    return found
+
+
+def parse_tier(name: str, value: object, measured: Mapping[str, float]) -> Tier | None:
+    """One tier of the input, with what was *measured* of it; None when it has no host now."""
     if value is None:
         return None
     if not isinstance(value, Mapping):
@@ -194,7 +238,19 @@ def parse_tier(name: str, value: object) -> Tier | None:
     pooler = given.get("pooler", "none")
     if pooler not in POOLERS:
         raise CapacityError(f"postgres_pooler is {pooler!r}: it must be {' or '.join(POOLERS)}.")
-    return Tier(name, count, most, smallest, fixed, str(value.get("engine") or ""), pooler)
+    failover = str(value.get("failover") or "none")
+    return Tier(
+        name,
+        count,
+        most,
+        smallest,
+        fixed,
+        str(value.get("engine") or ""),
+        pooler,
+        failover,
+        math.ceil(measured["request_kib"] * KIB) if "request_kib" in measured else REQUEST_BYTES,
+        measured.get("requests_per_core", 0.0),
+    )
 
 
 def gib(memory_bytes: int) -> str:
@@ -223,11 +279,11 @@ def app_requests(tier: Tier, workers: int) -> Limit:
     """Requests one app server can hold: by the files of its workers, or by its memory."""
     host = tier.smallest
     files = int(workers * usable_files(host) // FILES_PER_REQUEST * (SPREAD if workers > 1 else 1))
-    memory = max(0, int(host.memory_bytes * MEMORY_SHARE) - workers * WORKER_BYTES) // REQUEST_BYTES
+    memory = max(0, int(host.memory_bytes * MEMORY_SHARE) - workers * WORKER_BYTES) // tier.request_bytes
     if files < memory:
         reason = f"{workers} workers, {host.open_files} open files each, {FILES_PER_REQUEST} a request"
         return Limit(files, f"app_server: {reason}")
-    return Limit(memory, f"app_server: {gib(host.memory_bytes)} of memory, {REQUEST_BYTES // KIB} KiB a request")
+    return Limit(memory, f"app_server: {gib(host.memory_bytes)} of memory, {tier.request_bytes // KIB} KiB a request")
 
 
 def load_balancer_processes(tier: Tier, target: int) -> int:
@@ -239,11 +295,29 @@ def load_balancer_connections(tier: Tier, processes: int) -> Limit:
     """Connections one load balancer host can hold: by the files of its processes, or by its memory."""
     host = tier.smallest
     files = int(processes * usable_files(host) // FILES_PER_CONNECTION * (SPREAD if processes > 1 else 1))
-    memory = int(host.memory_bytes * MEMORY_SHARE) // REQUEST_BYTES
+    memory = int(host.memory_bytes * MEMORY_SHARE) // tier.request_bytes
     if files < memory:
         reason = f"{processes} process{'es' if processes > 1 else ''}, {host.open_files} open files each"
         return Limit(files, f"load_balancer: {reason}, {FILES_PER_CONNECTION} a connection")
-    return Limit(memory, f"load_balancer: {gib(host.memory_bytes)} of memory, {REQUEST_BYTES // KIB} KiB a connection")
+    reason = f"{gib(host.memory_bytes)} of memory, {tier.request_bytes // KIB} KiB a connection"
+    return Limit(memory, f"load_balancer: {reason}")
+
+
+def throughput(tiers: Sequence[Tier]) -> dict[str, Any]:
+    """What today's hosts answer a second, and what keeps it from being more; nothing where nobody has measured it."""
+    limits = [
+        Limit(
+            int(tier.count * tier.smallest.cores * CORE_SHARE * tier.requests_per_core),
+            f"{tier.name}: {CORE_SHARE:g} of {tier.count} x {tier.smallest.cores:g} cores, of which each answers "
+            f"{tier.requests_per_core:,g} a second (capacity_measured)",
+        )
+        for tier in tiers
+        if tier.requests_per_core
+    ]
+    if not limits:
+        return {}
+    tightest = min(limits, key=lambda limit: limit.number)
+    return {"requests_per_second": tightest.number, "requests_per_second_binding": tightest.reason}
 
 
 def plan_pools(postgres: Tier, app: Tier | None, workers: int) -> Pools:
@@ -336,14 +410,32 @@ def postgres_settings(tier: Tier, max_connections: int) -> dict[str, int | str]:
     }
 
 
-def cache_connections(redis: Tier, app: Tier, workers: int) -> int:
-    """Redis connections of one worker, such that every allowed app server fits at once."""
-    clients = min(REDIS_MAX_CLIENTS, redis.smallest.open_files - REDIS_FILES_RESERVED) * POOL_TENTHS // 10
+def redis_memory(tier: Tier) -> dict[str, int]:
+    """Bytes of a Redis host for data, and where it has replicas for what each of them is behind."""
+    memory = tier.smallest.memory_bytes
+    if tier.failover == "none":
+        return {"maxmemory_bytes": int(memory * REDIS_MEMORY_SHARE)}
+    return {
+        "maxmemory_bytes": int(memory * REPLICATED_MEMORY_SHARE),
+        "replica_buffer_bytes": int(memory * REPLICA_BUFFER_SHARE / max(1, tier.max - 1)),
+    }
+
+
+def cache_clients(tier: Tier) -> int:
+    """Connections that one cache host takes."""
+    if tier.name == "redis":
+        return min(REDIS_MAX_CLIENTS, tier.smallest.open_files - REDIS_FILES_RESERVED)
+    return tier.smallest.open_files - MEMCACHED_FILES_RESERVED
+
+
+def cache_connections(cache: Tier, app: Tier, workers: int) -> int:
+    """Connections of one worker to a cache host, such that every allowed app server fits at once."""
+    clients = cache_clients(cache) * POOL_TENTHS // 10
     connections = min(MAX_CACHE_CONNECTIONS, clients // (app.max * workers))
     if connections < 1:
         raise CapacityError(
-            f"The cache connections do not fit. {app.max} app servers x {workers} workers need one each, but a redis "
-            f"host with {redis.smallest.open_files} open files serves {max(0, clients)}: lower "
+            f"The cache connections do not fit. {app.max} app servers x {workers} workers need one each, but a "
+            f"{cache.name} host with {cache.smallest.open_files} open files serves {max(0, clients)}: lower "
             f"fleet_tiers.app_server.max ({app.max}) or app_server_workers ({workers})."
         )
     return connections
@@ -359,7 +451,10 @@ def plan(spec: object) -> dict[str, Any]:
     target = whole(spec.get("target_concurrency", TARGET), "target_concurrency", 1)
     # a host gets more processes than cores only for a target that somebody asked for
     wanted = target if "target_concurrency" in spec else 1
-    app, balancer, postgres, redis = (parse_tier(name, spec["tiers"].get(name)) for name in TIERS)
+    measured = parse_measured(spec.get("measured") or {})
+    app, balancer, postgres, redis, memcached = (
+        parse_tier(name, spec["tiers"].get(name), measured.get(name, {})) for name in TIERS
+    )
 
     result: dict[str, Any] = {"target_concurrency": target, "kernel": KERNEL}
     limits = []
@@ -406,11 +501,16 @@ def plan(spec: object) -> dict[str, Any]:
                 "server_connections": pools.server_connections,
             }
     if redis:
-        result["redis"] = {"maxmemory_bytes": int(redis.smallest.memory_bytes * REDIS_MEMORY_SHARE)}
-        if app:
-            result["app_server"]["cache_max_connections"] = cache_connections(redis, app, workers)
+        result["redis"] = redis_memory(redis)
+    if memcached:
+        memory = int(memcached.smallest.memory_bytes * MEMCACHED_MEMORY_SHARE)
+        result["memcached"] = {"memory_bytes": memory, "connections": max(1, cache_clients(memcached))}
+    caches = [tier for tier in (redis, memcached) if tier]
+    if app and caches:
+        result["app_server"]["cache_max_connections"] = min(cache_connections(tier, app, workers) for tier in caches)
     tightest = min(limits, key=lambda limit: limit.number, default=Limit(0, "no app_server and no load_balancer host"))
-    return {**result, "requests_in_flight": tightest.number, "binding": tightest.reason}
+    answered = throughput([tier for tier in (app, balancer) if tier])
+    return {**result, "requests_in_flight": tightest.number, "binding": tightest.reason, **answered}
 
 
 def plan_rows(result: Mapping[str, Any]) -> list[tuple[str, str, str]]:

@@ -21,18 +21,30 @@ from ansible_collections.c50k.stack.plugins.module_utils.fleet import (
 
 Row = dict[str, Any]
 
-# The tier graph: the variable of a port -> who may open connections to it. WORLD is whoever asks the service.
-WORLD = "world"
+# The tier graph: the variable of a port -> who may open connections to it. WORLD is whoever asks the service, FLEET
+# every host of the fleet.
+WORLD, ADMINS, FLEET = "world", "admins", "fleet"
 GRAPH = {
     "load_balancer_port": (WORLD,),
-    "app_server_port": ("load_balancer",),
+    "app_server_port": ("load_balancer", "monitoring"),
     "postgres_port": ("app_server", "postgres"),
     "pgbouncer_port": ("app_server",),
-    "postgres_rest_port": ("app_server", "postgres"),
+    "postgres_rest_port": ("app_server", "postgres", "monitoring"),
     "etcd_client_port": ("postgres", "etcd"),
     "etcd_peer_port": ("etcd",),
-    "redis_port": ("app_server",),
+    "redis_port": ("app_server", "redis"),
+    "redis_sentinel_port": ("app_server", "redis"),
+    "memcached_port": ("app_server",),
+    "backup_member_port": ("backup",),
+    "backup_repository_port": ("postgres", "drill"),
     "load_generator_port": ("load_generator",),
+    "exporters_node_port": ("monitoring",),
+    "exporters_postgres_port": ("monitoring",),
+    "exporters_redis_port": ("monitoring",),
+    "load_balancer_metrics_port": ("monitoring",),
+    "etcd_metrics_port": ("monitoring",),
+    "monitoring_port": (ADMINS,),
+    "logs_port": (FLEET,),
 }
 EVERYWHERE = ("0.0.0.0/0", "::/0")
 
@@ -58,23 +70,26 @@ def fleet_firewalls(fleet: Mapping[str, Any]) -> list[Row]:
 
 
 def _tier_rules(fleet: Mapping[str, Any], tier: str) -> list[Row]:
-    """What may come in: SSH from the administrators, the tier's ports from their tiers, ping from both."""
+    """What may come in: SSH from the administrators, the tier's ports from their tiers in the fleet, ping from both."""
     admins = fleet["fleet_admin_cidrs"]
     return [
         _accept("ssh", admins, ports=str(SSH_PORT)),
         *(
-            _accept(
-                variable.replace("_", "-"), [cidr for who in GRAPH[variable] for cidr in _cidrs(fleet, who)], str(port)
-            )
+            _accept(variable.replace("_", "-"), cidrs, str(port))
             for variable, port in fleet["ports"][tier].items()
+            if (cidrs := [cidr for who in GRAPH[variable] for cidr in _cidrs(fleet, who)])
         ),
         _accept("ping", [*admins, fleet["fleet_subnet"]], protocol="ICMP"),
     ]
 
 
 def _cidrs(fleet: Mapping[str, Any], who: str) -> Iterable[str]:
+    if who == ADMINS:
+        return fleet["fleet_admin_cidrs"]
+    if who == FLEET:
+        return [fleet["fleet_subnet"]]
     if who != WORLD:
-        return [tier_cidr(fleet["fleet_subnet"], who)]
+        return [tier_cidr(fleet["fleet_subnet"], who)] if who in fleet["fleet_tiers"] else []
     return [front_cidr(fleet["fleet_subnet"])] if fleet["fleet_front"] == "nodebalancer" else EVERYWHERE
 
 

@@ -19,9 +19,13 @@ TIERS = {
     "redis": 4,
     "load_generator": 5,
     "etcd": 6,
+    "memcached": 7,
+    "backup": 8,
+    "drill": 9,
+    "monitoring": 10,
 }
 # Those that the service can do without.
-SPARE = ("load_generator", "etcd")
+SPARE = ("load_generator", "etcd", "memcached", "backup", "drill", "monitoring")
 TIER_PREFIX = 24
 # Host N of a tier has the address N + 9 in its /24.
 HOST_OFFSET = 9

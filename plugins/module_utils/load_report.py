@@ -151,6 +151,7 @@ def figures(run: Run, amount: int) -> dict[str, Any]:
     active = run.active_by_second()
     held = [second for second, number in active.items() if number >= amount]
     while_held = sum(total(run.seconds.get(second, {})).requests for second in held)
+    first, last = longest(held)
     return {
         "began": run.first,
         "seconds": len(active),
@@ -159,7 +160,9 @@ def figures(run: Run, amount: int) -> dict[str, Any]:
         "failed_share": everything.failed / everything.requests if everything.requests else 0.0,
         "most_active": max(active.values()),
         # from one sight of them all to the last one
-        "seconds_held": longest(held),
+        "seconds_held": last - first,
+        "held_from": first,
+        "held_until": last,
         "routes": [{"route": route, **summary(tally)} for route, tally in routes.items()],
         "failures": [{"reason": reason, "requests": count} for reason, count in run.failures.most_common()],
         "over_time": over_time(run, active, list(routes)[:PLOTTED]),
@@ -174,10 +177,12 @@ def summary(tally: Tally) -> dict[str, Any]:
     }
 
 
-def longest(seconds: Iterable[int]) -> int:
-    """Return the seconds between the first and the last of the longest row of *seconds* without a gap."""
-    rows = groupby(enumerate(seconds), key=lambda pair: pair[1] - pair[0])
-    return max((len(list(row)) - 1 for _difference, row in rows), default=0)
+def longest(seconds: Iterable[int]) -> tuple[int, int]:
+    """Return the first and the last of the longest row of *seconds* without a gap; twice 0 without any."""
+    groups = groupby(enumerate(seconds), key=lambda pair: pair[1] - pair[0])
+    rows = [[second for _number, second in row] for _difference, row in groups]
+    longest_row = max(rows, key=len, default=[0])
+    return longest_row[0], longest_row[-1]
 
 
 def over_time(run: Run, active: Mapping[int, int], routes: Sequence[str]) -> list[dict[str, Any]]:

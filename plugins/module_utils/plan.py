@@ -24,14 +24,15 @@ def fleet_plan(fleet: Mapping[str, Any], account: Mapping[str, Any], target: int
     """Compare the fleet's variables with what the account holds.
 
     :param fleet: as :func:`firewalls.fleet_firewalls` takes it, with ``fleet_front_type``, and ``given``, by tier what
-        a user sets of what :mod:`capacity` derives.
+        a user sets of what :mod:`capacity` derives, and ``measured``, the variable ``capacity_measured``.
     :param account: as the module linode_fleet_info returns it.
     :param target: requests in flight to reach.
     :returns: ``tiers`` (rows with ``tier``, ``exists``, ``wanted``, ``max``, ``type``, ``each`` and ``monthly`` in
         dollars), ``make`` and ``make_free`` (names), ``beyond`` (names above count), ``keep`` (a NodeBalancer that is
         not wanted), ``monthly_now``, ``monthly_then``, ``requests_in_flight``, ``binding``, ``add`` (for each tier what
-        to add, with its cost), ``reached`` with that, ``obstacle``, what keeps the target out of reach, or nothing, and
-        ``derived``, rows of tier, name and value for each host.
+        to add, with its cost), ``reached`` with that, ``obstacle``, what keeps the target out of reach, or nothing,
+        ``derived``, rows of tier, name and value for each host, and where it was measured ``requests_per_second``, with
+        ``requests_per_second_binding``.
     :raises FleetError: bad variables, or a type that the account does not sell.
     """
     wanted = fleet_instances(fleet, account["placement_limit"])
@@ -124,7 +125,7 @@ def derive(fleet: Mapping[str, Any], account: Mapping[str, Any], counts: Mapping
         for tier, value in fleet["fleet_tiers"].items()
         if tier in capacity.TIERS
     }
-    return capacity.plan({"tiers": tiers})
+    return capacity.plan({"tiers": tiers, "measured": fleet.get("measured")})
 
 
 def limits(fleet: Mapping[str, Any], account: Mapping[str, Any], counts: Mapping[str, int]) -> tuple[int, str]:
@@ -140,7 +141,7 @@ def limits(fleet: Mapping[str, Any], account: Mapping[str, Any], counts: Mapping
 def reach(fleet: Mapping[str, Any], account: Mapping[str, Any], target: int) -> dict[str, Any]:
     """What the fleet as wanted holds, and the fewest hosts to add for the target."""
     counts = {tier: value["count"] for tier, value in fleet["fleet_tiers"].items()}
-    derived = capacity.plan_rows(derive(fleet, account, counts))
+    planned = derive(fleet, account, counts)
     number, binding = limits(fleet, account, counts)
     add: dict[str, int] = {}
     reached, obstacle = number, ""
@@ -168,7 +169,9 @@ def reach(fleet: Mapping[str, Any], account: Mapping[str, Any], target: int) -> 
     extra = {tier: price(account, tiers[tier]["type"], "type", tiers[tier].get("backups", False)) for tier in add}
     return {
         "target_concurrency": target,
-        "derived": derived,
+        "derived": capacity.plan_rows(planned),
+        "requests_per_second": planned.get("requests_per_second"),
+        "requests_per_second_binding": planned.get("requests_per_second_binding", ""),
         "requests_in_flight": number,
         "binding": binding,
         "reached": reached,
@@ -211,6 +214,10 @@ def capacity_lines(plan: Mapping[str, Any]) -> list[str]:
     lines = ["Derived from the types, for each host:", *table([("tier", "what", "value"), *plan["derived"]]), ""]
     lines.append(f"Holds {plan['requests_in_flight']:,} requests in flight, of {plan['target_concurrency']:,} wanted.")
     lines.append(f"What binds: {plan['binding']}.")
+    if plan["requests_per_second"] is not None:
+        lines.append(
+            f"Answers {plan['requests_per_second']:,} requests a second: {plan['requests_per_second_binding']}."
+        )
     if plan["add"]:
         more = ", ".join(f"{row['hosts']} {row['tier']} ({dollars(row['monthly'])} a month)" for row in plan["add"])
         lines.append(f"Add {more} for {plan['reached']:,}.")

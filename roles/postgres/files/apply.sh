@@ -49,6 +49,6 @@
   fi
 
   [ -z "$primary" ] || within 60 streaming || fail "$unit does not stream from the primary at $primary after 60 s. If the primary \
-no longer keeps the WAL it needs, or is another cluster, move $data away on this host and run again: it is cloned anew."
+is another cluster, move $data away on this host and run again: it is cloned anew."
   exit
 } </dev/null

@@ -8,9 +8,10 @@ The namespace outlives its container's reboots, as a network card does.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -27,6 +28,7 @@ from lab.network import (
 )
 from lab.podman import podman
 from lab.shell import CommandError
+from lab.statistics import Counters, counters
 
 if TYPE_CHECKING:
     from lab.metadata import Metadata
@@ -83,6 +85,7 @@ class Hosts(Protocol):
     async def delete_vpc(self, vpc_id: int) -> None: ...
     async def filter(self, rules: Mapping[str, str]) -> None: ...
     async def running(self) -> set[int]: ...
+    async def counters(self, public: Collection[int]) -> Mapping[int, Counters]: ...
     async def cleanup(self) -> None: ...
 
 
@@ -118,6 +121,9 @@ class NoHosts:
 
     async def running(self) -> set[int]:
         return set(self._running)
+
+    async def counters(self, public: Collection[int]) -> Mapping[int, Counters]:
+        return {}
 
     async def cleanup(self) -> None:
         self._running.clear()
@@ -253,6 +259,16 @@ class PodmanHosts:
         """Return the ids of the hosts that run."""
         lines = await podman("ps", "--filter", f"label={LABEL}", "--format", f'{{{{index .Labels "{LABEL}"}}}}')
         return {int(line) for line in lines.split()}
+
+    async def counters(self, public: Collection[int]) -> Mapping[int, Counters]:
+        """Return what each host that runs has used; ``public`` are the ids of those with a public address."""
+        form = f'{{{{.Pid}}}} {{{{index .Labels "{LABEL}"}}}}'
+        found = {}
+        for line in (await podman("ps", "--filter", f"label={LABEL}", "--format", form)).splitlines():
+            process, host_id = line.split()
+            with contextlib.suppress(OSError, ValueError):  # it has ended since
+                found[int(host_id)] = counters(Path("/proc", process), int(host_id) in public)
+        return found
 
     async def cleanup(self) -> None:
         """Remove every host and all of the network, by label, whatever state is left."""

@@ -26,8 +26,10 @@ HOST_PACKAGES = (
 )
 # What the roles install; tests/lab/test_images.py holds the two together.
 GOLDEN_PACKAGES = (
-    "etcd-client etcd-server haproxy memcached nginx patroni pgbackrest pgbouncer postgresql-17 python3-cryptography "
-    "python3-etcd python3-psycopg2 redis-sentinel redis-server socat ssl-cert"
+    "etcd-client etcd-server haproxy htop memcached nginx openssl patroni pgbackrest pgbouncer postgresql-17 "
+    "prometheus prometheus-alertmanager prometheus-nginx-exporter prometheus-node-exporter "
+    "prometheus-postgres-exporter prometheus-redis-exporter python3-cryptography python3-etcd python3-psycopg2 "
+    "redis-sentinel redis-server socat ssl-cert sysstat systemd-journal-remote"
 )
 
 

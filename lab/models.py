@@ -129,6 +129,7 @@ class Instance(Record):
     authorized_keys: list[str] = field(default_factory=list)
     user_data: str = field(default="", repr=False)  # base64; may hold secrets, so only its own host gets it
     watchdog_enabled: bool = True
+    samples: list[list[float]] = field(default_factory=list)  # of its day; lab/statistics.py writes them
     network_helper: bool = True
     backups_enabled: bool = False
     placement_group: Json | None = None  # the group it is a member of, as the API shows it here

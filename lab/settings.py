@@ -42,7 +42,7 @@ class Settings:
     port: int = 4500
     limits: Mapping[str, Limit] = field(default_factory=lambda: LINODE_LIMITS)
     watchdog_interval: float = 5.0  # seconds; each look costs one `podman ps`
-    statistics_interval: float = 300.0  # seconds between two samples of a NodeBalancer's statistics
+    statistics_interval: float = 300.0  # seconds between two samples of the statistics
 
     @classmethod
     def from_environment(cls, hosts: bool = True) -> Settings:

@@ -1,4 +1,7 @@
 # shellcheck shell=bash
+# Kept bytecode: a run of Ansible starts Python a hundred times, and would compile what it imports as often.
+unset PYTHONDONTWRITEBYTECODE
+
 # Source this. `stage TEXT COMMAND…` says what is being done now, and afterwards how long it took.
 stage() {
   local text=$1 start=$SECONDS status

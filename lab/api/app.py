@@ -15,6 +15,7 @@ from starlette.routing import Mount
 
 from lab import balancers as data_plane
 from lab import catalog, packet_filter
+from lab import statistics as usage
 from lab.addresses import Addresses
 from lab.api import (
     account,
@@ -37,6 +38,7 @@ from lab.api import (
     profile,
     ranges,
     reserved_ips,
+    statistics,
     subnets,
     tags,
     volumes,
@@ -56,6 +58,7 @@ from lab.store import Store
 ROUTES = [
     *(*lookups.ROUTES, *images.ROUTES, *account.ROUTES, *profile.ROUTES, *events.ROUTES, *tags.ROUTES),
     *(*instances.ROUTES, *actions.ROUTES, *configs.ROUTES, *linode_interfaces.ROUTES, *disks.ROUTES, *volumes.ROUTES),
+    *statistics.ROUTES,
     *(*vpc_ips.ROUTES, *vpcs.ROUTES, *subnets.ROUTES, *ips.ROUTES, *reserved_ips.ROUTES, *ranges.ROUTES),
     *(*firewalls.ROUTES, *placement.ROUTES, *domains.ROUTES),
     *(*nodebalancers.ROUTES, *nodebalancer_configs.ROUTES, *nodebalancer_nodes.ROUTES),
@@ -99,6 +102,7 @@ class Lab:
         watches = (
             self.lifecycle.watch(self.settings.watchdog_interval),
             data_plane.watch(self.store, self.balancers, self.settings.statistics_interval),
+            usage.watch(self.store, self.hosts, self.settings.statistics_interval),
         )
         tasks = [asyncio.create_task(watch) for watch in watches]
         yield

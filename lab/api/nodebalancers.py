@@ -21,6 +21,7 @@ from lab.api.listing import page
 from lab.api.nodebalancer_nodes import NO_PRIVATE_NODES, applied, nodes_of, vpcs_of
 from lab.api.wire import ApiError, Call, Problems, fields, route
 from lab.models import Address, Instance, Json, NodeBalancer, NodeBalancerNode, NodeBalancerVpc, Subnet, Vpc, now
+from lab.statistics import UNAVAILABLE
 
 KEYS = ("id", "label", "tags", "ipv4", "ipv6", "hostname", "region", "type", "client_conn_throttle")
 VPC_KEYS = ("id", "nodebalancer_id", "vpc_id", "subnet_id", "ipv4_range", "purpose")
@@ -145,8 +146,13 @@ async def get_vpc(call: Call) -> Json:
 
 
 async def get_stats(call: Call) -> Json:
-    """Return the day's connections and bits, each a second, as they were counted: [ms since 1970, value]."""
+    """Return the day's connections and bits, each a second, as they were counted: [ms since 1970, value].
+
+    They are refused for a NodeBalancer that has none yet.
+    """
     balancer = call.record(NodeBalancer)
+    if not balancer.samples:
+        raise ApiError(400, (None, UNAVAILABLE))
     connections, received, sent = ([[row[0], row[part]] for row in balancer.samples] for part in (1, 2, 3))
     return {
         "title": f"linode.com - {balancer.label} ({balancer.id}) - day (5 min avg)",

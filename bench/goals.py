@@ -14,8 +14,8 @@ Row = Mapping[str, Any]
 Results = Mapping[str, Any]
 
 NAMES = (
-    *("in_flight", "throughput", "engines", "profiles", "upstream_client"),
-    *("failover", "inventory", "provision", "firewall"),
+    *("in_flight", "throughput", "engines", "observers", "profiles", "upstream_client"),
+    *("failover", "move_shard", "inventory", "provision", "firewall"),
 )
 BALANCERS = {"haproxy": "HAProxy", "nginx": "nginx"}
 ROUTES = {"cached": "cached", "calling_out": "calling out", "long_poll": "long poll"}

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median
 from textwrap import shorten
 from typing import Any
 
@@ -106,9 +107,11 @@ def sections(results: Results) -> list[Section]:
         over_concurrency(results),
         open_loop(results),
         engines(results),
+        observers(results),
         profiles(results),
         upstream_clients(results),
         failover(results),
+        move_shard(results),
         inventory(results),
         provision(results),
         firewall(results),
@@ -327,6 +330,38 @@ def engines(results: Results) -> Section:
     )
 
 
+def observers(results: Results) -> Section:
+    found = results.get("observers", {})
+    rows = found.get("summary", [])
+    panels = [
+        Panel(
+            ROUTES[name],
+            "requests a second ÷ those with none",
+            bars=tuple(
+                Bar(row["variant"], row["ratio"], f"{row['ratio']:.2f}", row["variant"] == "none")
+                for row in rows
+                if row["route"] == name
+            ),
+        )
+        for name in MEASURED_ROUTES
+    ]
+    cells = tuple(
+        (row["variant"], route(row), *measured(row), times(row["ratio"]), times(row["p99_ratio"]), f"{row['unsent']:,}")
+        for row in rows
+    )
+    columns = ("what watches", "route", *MEASURED, "÷ none", "p99 ÷ none", "not sent")
+    return Section(
+        "What it costs to watch the service",
+        "The same release with each of METRICS, ACCESS_LOG, traces over OTLP and Sentry, over HAProxy, "
+        f"{found.get('connections', 64)} connections, {found.get('workers', 2)} workers, against none of them in the "
+        "same round. What takes the traces is a process on the app host, so that its CPU time is in it too; spans that "
+        "are made faster than it takes them are dropped, and counted as not sent.",
+        ("bench/observers.py",),
+        drawn("Requests a second with what watches, divided by those with none", panels),
+        (Table(columns, cells),) if rows else (),
+    )
+
+
 def profiles(results: Results) -> Section:
     found = results.get("profiles", {})
     rows = sorted(found.get("rows", []), key=lambda row: (row["route"], row["version"] != "before"))
@@ -427,6 +462,42 @@ def failover(results: Results) -> Section:
         ("bench/failover.py",),
         drawn("Seconds without an acknowledged write, loss by loss", panels),
         (Table(columns, cells, "every loss"),) if rows else (),
+    )
+
+
+def move_shard(results: Results) -> Section:
+    sizes = results.get("move_shard", [])
+    pauses = {row["rows"]: sorted(move["pause_ms"] for move in row["moves"]) for row in sizes}
+    lines = (
+        Line("median", tuple((rows, median(found)) for rows, found in pauses.items()), 0),
+        Line("longest", tuple((rows, found[-1]) for rows, found in pauses.items()), 1),
+    )
+    cells = tuple(
+        (
+            *(f"{row['rows']:,}", f"{len(row['moves'])}", f"{median(pauses[row['rows']]):,.0f} ms"),
+            *(f"{pauses[row['rows']][-1]:,.0f} ms", f"{median(move['seconds'] for move in row['moves']):.1f} s"),
+            *(f"{row['ok']:,}", f"{row['lost']:,}", f"{row['failed'] + row['unknown']:,}"),
+            f"{row['slowest_write_seconds'] * 1000:,.0f} ms",
+        )
+        for row in sizes
+    )
+    columns = (
+        *("rows of a shard", "moves", "pause, median", "longest", "a move, median", "writes acknowledged"),
+        *("of them lost", "failed or unknown", "slowest of all writes"),
+    )
+    return Section(
+        "A shard moves to another cluster",
+        "move_shard.yml while eight writers post to all shards through the front door. The pause is what a writer of "
+        "the shard that moves waits at the most: for the last rows, for the comparison of both copies, and until the "
+        "other cluster has it. Every write that was acknowledged is looked for afterwards.",
+        ("bench/move_shard.py",),
+        drawn(
+            "Milliseconds that writers of the shard wait, by its rows",
+            [Panel("The pause", "rows", "ms", lines=lines, log=True)],
+        )
+        if sizes
+        else (),
+        (Table(columns, cells),) if sizes else (),
     )
 
 

@@ -431,9 +431,11 @@ def test_tags_and_what_a_linode_serves(api: Server) -> None:
 
 def test_statistics_are_what_was_counted(api: Server) -> None:
     made = balancer(api, label="front")["id"]
+    assert api.refusals("GET", f"{PATH}/{made}/stats") == {None: "Stats are unavailable at this time."}
+    api.lab.store.get(models.NodeBalancer, made).samples = [[1000, 2.0, 80.0, 2400.0]]
     assert api.get(f"{PATH}/{made}/stats") == {
         "title": f"linode.com - front ({made}) - day (5 min avg)",
-        "data": {"connections": [], "traffic": {"in": [], "out": []}},
+        "data": {"connections": [[1000, 2.0]], "traffic": {"in": [[1000, 80.0]], "out": [[1000, 2400.0]]}},
     }
     assert api.get(f"{PATH}/{made}/firewalls")["data"] == []
 
@@ -496,6 +498,7 @@ def test_with_linodes_own_client(api: Server) -> None:
     assert backend.save()
     assert made.config_rebuild(port.id, [{"label": "third", "address": "192.168.128.6:80"}]).id == port.id
     assert [item.label for item in sdk.load(NodeBalancerConfig, port.id, made.id).nodes] == ["third"]
+    api.lab.store.get(models.NodeBalancer, made.id).samples = [[1000, 2.0, 80.0, 2400.0]]
     assert made.statistics().title.startswith("linode.com - ") and made.firewalls() == []
     assert [item.price.monthly for item in sdk.nodebalancers.types()] == [10, 150]
     assert again.delete() and made.delete()

@@ -48,6 +48,19 @@ def test_what_is_free_of_charge_and_the_front_door_are_named(shared: Server, tmp
     assert "What binds: a common NodeBalancer" in said
 
 
+def test_it_counts_with_what_a_load_test_has_measured(shared: Server, tmp_path: Path) -> None:
+    measured = {"app_server": {"requests_per_core": 500, "request_kib": 32}}
+    run = play("plan", tmp_path, shared, **FLEET, capacity_measured=measured)
+    assert run.returncode == 0, run.stdout
+    said = " ".join(run.stdout.split())
+    assert "Answers 2,800 requests a second: app_server: 0.7 of 2 x 4 cores, of which each answers 500 a second" in said
+    refused = play("plan", tmp_path, shared, **FLEET, capacity_measured={"app_server": {"request_kib": 0}})
+    assert refused.returncode == 2
+    assert "capacity_measured.app_server.request_kib is 0: it must be a number from 1 to 65,536" in " ".join(
+        refused.stdout.split()
+    )
+
+
 def test_without_a_cloud_there_is_nothing_to_pay(shared: Server, tmp_path: Path) -> None:
     run = play("plan", tmp_path, shared)
     assert run.returncode == 0, run.stdout

@@ -22,7 +22,9 @@ def templar(role: str, **variables: Any) -> Templar:
     for path in ("defaults/main.yml", "vars/main.yml"):
         if (ROLES / role / path).exists():
             known |= load(role, path)
-    return Templar(loader=DataLoader(), variables=known | variables)
+    loader = DataLoader()
+    loader.set_basedir(str(ROLES / role / "templates"))
+    return Templar(loader=loader, variables=known | variables)
 
 
 def render(role: str, template: str, **variables: Any) -> str:

@@ -3,9 +3,10 @@
 import ast
 import asyncio
 import shlex
+from urllib.parse import unquote
 
 import pytest
-from render import default_differences, load, problems, render, templar
+from render import default_differences, load, problems, render, templar, value
 
 GIVEN = {
     "app_server_module": "service.main:app",
@@ -13,6 +14,8 @@ GIVEN = {
     "app_server_bind": "10.0.2.10",
     "app_server_workers": 4,
 }
+
+COLLECTOR = {"app_server_otlp_endpoint": "http://10.0.5.10:4318"}
 
 
 def settings(**variables) -> dict:
@@ -39,6 +42,9 @@ def test_good_input_passes():
         "app_server_credentials": {"database_password": "secret"},
         "app_server_trusted_proxies": ["10.0.1.0/24", "fd00::/64"],
         "app_server_port": "8000",
+        "app_server_otlp_endpoint": "https://otlp.example.com:4318/api/v2/otlp",
+        "app_server_otlp_headers": {"DD-API-KEY": "a,b=c d", "x-team": "items"},
+        "app_server_sentry_dsn": "https://0f3a@o1.ingest.sentry.io/path/42",
     }
     assert problems("app_server", **GIVEN, **given) == []
 
@@ -66,12 +72,27 @@ def test_good_input_passes():
         ({"app_server_drain_seconds": 61}, "app_server_drain_seconds is 61"),
         ({"app_server_keep_releases": 0}, "app_server_keep_releases 0"),
         ({"app_server_open_files": 100}, "app_server_open_files is 100"),
+        ({"app_server_otlp_endpoint": "collector:4317"}, "app_server_otlp_endpoint is 'collector:4317'"),
+        ({"app_server_otlp_endpoint": "http://u:hidden@c:4318"}, "app_server_otlp_endpoint is 'http://***@c:4318'"),
+        ({"app_server_otlp_endpoint": "http://c:4318/v1/traces"}, "Leave /v1/traces away"),
+        (
+            {**COLLECTOR, "app_server_otlp_headers": {"api key": "hidden"}},
+            "app_server_otlp_headers cannot have api key",
+        ),
+        ({**COLLECTOR, "app_server_otlp_headers": {"api-key": "hidden\n"}}, "otlp_headers cannot have api-key"),
+        ({**COLLECTOR, "app_server_otlp_headers": {"api-key": 42}}, "app_server_otlp_headers cannot have api-key"),
+        ({"app_server_otlp_headers": {"api-key": "hidden"}}, "app_server_otlp_endpoint, which would get them, is not"),
+        ({"app_server_sentry_dsn": "hidden@nowhere"}, "app_server_sentry_dsn is not the address of a"),
+        ({"app_server_sentry_dsn": "https://sentry.io/42"}, "app_server_sentry_dsn is not the address of a"),
+        ({"app_server_sentry_dsn": "https://hidden@sentry.io/x"}, "app_server_sentry_dsn is not the address of a"),
+        ({"app_server_sentry_dsn": "https://hidden@sentry.io/42\n"}, "app_server_sentry_dsn is not the address of a"),
     ],
 )
 def test_bad_input_is_named(given, said):
     messages = problems("app_server", **(GIVEN | given))
     assert len(messages) == 1
     assert said in messages[0]
+    assert "hid" not in messages[0]
 
 
 def test_every_broken_rule_is_said_at_once():
@@ -87,6 +108,43 @@ def test_messages_keep_secrets():
 def test_the_environment_keeps_every_value(value):
     text = render("app_server", "environment.j2", **GIVEN, app_server_environment={"NAME": value})
     assert shlex.split(text, comments=True) == [f"NAME={value}"]
+
+
+def environment(**variables) -> dict[str, str]:
+    lines = shlex.split(render("app_server", "environment.j2", **GIVEN, **variables), comments=True)
+    return dict(line.split("=", 1) for line in lines)
+
+
+def test_nobody_watches_by_default():
+    assert environment() == {}
+    assert not [line for line in unit() if "LoadCredential" in line]
+
+
+def test_who_watches_is_in_the_environment_and_secrets_in_credentials():
+    given = {
+        "app_server_access_log": True,
+        **COLLECTOR,
+        "app_server_otlp_headers": {"api-key": "a,b=c d", "x-team": "items"},
+        "app_server_sentry_dsn": "https://0f3a@sentry.io/42",
+        "app_server_credentials": {"database_password": "x"},
+    }
+    assert environment(**given) == {"ACCESS_LOG": "on", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://10.0.5.10:4318"}
+    loaded = [line for line in unit(**given) if line.startswith("LoadCredential=")]
+    assert [line.partition("=")[2].partition(":")[0] for line in loaded] == [
+        "database_password",
+        "otlp_headers",
+        "sentry_dsn",
+    ]
+    credentials = value("app_server", "__app_server_credentials", **GIVEN, **given)
+    headers = dict(map(unquote, part.split("=")) for part in credentials["otlp_headers"].split(","))
+    assert headers == given["app_server_otlp_headers"]
+    assert credentials["sentry_dsn"] == "https://0f3a@sentry.io/42"
+
+
+def test_what_a_user_sets_himself_wins():
+    assert environment(app_server_access_log=True, app_server_environment={"ACCESS_LOG": "off"}) == {
+        "ACCESS_LOG": "off"
+    }
 
 
 def test_gunicorn_listens_and_trusts_as_told():

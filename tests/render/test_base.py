@@ -32,6 +32,10 @@ def test_the_default_name_has_no_underscore():
         ({"base_sysctl": {"somaxconn": 1}}, "base_sysctl has"),
         ({"base_sysctl": {"net.core.somaxconn": "1\nkernel.panic = 1"}}, "base_sysctl has"),
         ({"base_sysctl": {"net.core.somaxconn": ""}}, "base_sysctl has"),
+        ({"base_journal_max_use": "half"}, "base_journal_max_use is 'half'"),
+        ({"base_journal_keep_free": "10%"}, "base_journal_keep_free '10%'"),
+        ({"base_journal_retention": "90"}, "base_journal_retention is '90'"),
+        ({"base_journal_burst": -1}, "base_journal_burst is '-1'"),
     ],
 )
 def test_bad_input_is_named(given, said):
@@ -43,3 +47,23 @@ def test_bad_input_is_named(given, said):
 def test_kernel_settings_are_sorted_and_single_spaced():
     text = render("base", "sysctl.conf.j2", base_sysctl={"net.b": "1\t 2", "net.a": 3})
     assert [line for line in text.splitlines() if not line.startswith("#")] == ["-net.a = 3", "-net.b = 1 2"]
+
+
+def test_the_journal_is_kept_within_its_limits():
+    text = render("base", "journald.conf.j2", base_journal_max_use="64M", base_journal_burst=0)
+    settings = dict(line.split("=") for line in text.splitlines() if "=" in line)
+    assert settings == {
+        "Storage": "persistent",
+        "SystemMaxUse": "64M",
+        "SystemKeepFree": "1G",
+        "RuntimeMaxUse": "64M",
+        "MaxRetentionSec": "90d",
+        "RateLimitIntervalSec": "30s",
+        "RateLimitBurst": "0",
+    }
+
+
+def test_the_history_has_an_end():
+    text = render("base", "sysstat.j2")
+    assert "\nHISTORY=7\n" in text
+    assert "\nREPORTS=false\n" in text

@@ -47,3 +47,9 @@ def test_a_new_cluster_is_told_all_its_members() -> None:
     assert value("etcd", "__etcd_initial", **GIVEN) == (
         "demo-etcd-1=https://10.0.6.10:2380,demo-etcd-2=https://10.0.6.11:2380,demo-etcd-3=https://10.0.6.12:2380"
     )
+
+
+def test_metrics_are_given_where_they_are_asked_for_alone() -> None:
+    assert "METRICS" not in render("etcd", "etcd.j2", **GIVEN)
+    given = render("etcd", "etcd.j2", **GIVEN, etcd_metrics_address="10.0.6.10")
+    assert "ETCD_LISTEN_METRICS_URLS=http://10.0.6.10:2381" in given

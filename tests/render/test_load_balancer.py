@@ -220,3 +220,10 @@ def test_nginx_has_a_queue_for_each_of_its_processes():
     assert "worker_processes 7;" in text
     assert "worker_connections 18100;" in text
     assert " reuseport backlog=9000;" in text
+
+
+def test_metrics_are_given_where_they_are_asked_for_alone():
+    assert "prometheus-exporter" not in config("haproxy") and "stub_status" not in config("nginx")
+    given = config("haproxy", load_balancer_metrics_address="10.0.1.10")
+    assert "bind 10.0.1.10:8404\n    http-request use-service prometheus-exporter if { path /metrics }" in given
+    assert "listen 127.0.0.1:8405;" in config("nginx", load_balancer_metrics_address="10.0.1.10")

@@ -74,6 +74,7 @@ def page(*samples: dict[str, Any], amount: int = 5, **plan: Any) -> str:
     text = {"title": "5 users", "says": "k6", "counted": "users", "tool": "k6", "amount": amount, **plan}
     result = figures(run, amount)
     variables = {"load_test_plan": text, "load_test_fleet": "1 app_server", "load_test_result": result}
+    variables["load_test_comparison"] = {"says": f"Against {text['title']}."}
     drawn = plots(result, text["counted"])
     source = trust_as_template(PAGE.read_text())
     return str(templar("load_generator", **variables, load_test_drawn=drawn).template(source))

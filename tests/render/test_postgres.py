@@ -209,3 +209,10 @@ def test_a_watchdog_is_required_where_there_is_one() -> None:
 def test_patroni_alone_says_whom_a_replica_follows() -> None:
     found = lines("postgresql.conf.j2", AUTOMATIC | {"postgres_primary_address": "10.0.3.9"})
     assert "primary_conninfo = ''" in found
+
+
+def test_who_watches_is_let_in_where_somebody_does() -> None:
+    assert not any("prometheus" in line for line in lines("pg_hba.conf.j2", PRIMARY) + lines("objects.sql.j2", PRIMARY))
+    watched = PRIMARY | {"postgres_monitored": True}
+    assert "local postgres prometheus peer" in lines("pg_hba.conf.j2", watched)
+    assert any("CREATE ROLE prometheus LOGIN IN ROLE pg_monitor" in line for line in lines("objects.sql.j2", watched))

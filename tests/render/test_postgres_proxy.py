@@ -53,3 +53,7 @@ def test_a_demoted_primary_loses_its_connections_and_a_lagging_replica_its_reads
     (default,) = (line for line in text.splitlines() if "default-server" in line)
     assert "on-marked-down shutdown-sessions" in default and "verify required" in default
     assert "uri /replica?lag=16777216&replication_state=streaming" in text
+
+
+def test_all_clusters_together_may_have_what_each_may(tmp_path: Path) -> None:
+    assert "maxconn 8000" in config(tmp_path).partition("defaults")[0]

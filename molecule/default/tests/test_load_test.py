@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import SECRETS, Fleet, play
+import yaml
+from conftest import INVENTORY, SECRETS, Fleet, play
 
+MEASURED = INVENTORY / "group_vars/all/capacity_measured.yml"
 USERS = 40
 HELD = 2000
 
@@ -17,7 +19,7 @@ HELD = 2000
 def run(tmp_path: Path, **wish: Any) -> tuple[dict[str, Any], str]:
     """Run a load test; return its figures, and what the run printed."""
     page = tmp_path / "load_test.html"
-    done = play("load_test", load_test_seconds=5, load_test_report=str(page), **wish)
+    done = play("load_test", load_test_seconds=5, load_test_report=str(page), stack_reports=str(tmp_path), **wish)
     assert done.returncode == 0, done.stdout
     assert page.read_text().count("<svg") >= 2
     return json.loads(page.with_suffix(".json").read_text())["result"], done.stdout
@@ -44,12 +46,25 @@ def test_users_of_the_mixed_scenario(fleet: Fleet, tmp_path: Path, tool: str) ->
     check_that_all_hosts_took_part_and_keep_nothing(fleet)
 
 
-def test_requests_that_stay_in_flight(fleet: Fleet, tmp_path: Path) -> None:
-    result, output = run(tmp_path, load_test_tool="hold", load_test_requests=HELD, load_test_spawn_rate=1000)
+def test_requests_that_stay_in_flight_tell_what_each_of_them_takes(fleet: Fleet, tmp_path: Path) -> None:
+    try:
+        result, output = run(
+            tmp_path, load_test_tool="hold", load_test_requests=HELD, load_test_spawn_rate=1000, calibrate=True
+        )
+        measured = yaml.safe_load(MEASURED.read_text())["capacity_measured"]
+    finally:
+        MEASURED.unlink(missing_ok=True)
     assert (result["requests"], result["failed"], result["most_active"]) == (HELD, 0, HELD)
     assert result["seconds_held"] >= 5
     assert f"requests in flight {HELD:,}   " in output
+    for tier in ("app_server", "load_balancer"):
+        assert 4 <= measured[tier]["request_kib"] <= 256, measured
+    last = json.loads((tmp_path / "load_tests.json").read_text())[-1]
+    assert (last["tool"], last["most_active"]) == ("hold", HELD)
     check_that_all_hosts_took_part_and_keep_nothing(fleet)
+    for tier in ("app_server", "load_balancer"):
+        for host in fleet.tier(tier):
+            assert host.run("ls /run/host_usage.* || systemctl is-active --quiet host-usage").rc != 0
 
 
 def test_more_than_the_fleet_holds_is_refused_before_it_begins(tmp_path: Path) -> None:

@@ -115,19 +115,23 @@ def test_a_switchover_and_back(fleet: Fleet, primary: Any, replicas: list[Any]) 
 
 
 def test_a_lost_primary_is_replaced_and_comes_back_as_a_replica(fleet: Fleet) -> None:
-    # one that is behind can follow the other; one that had more could not
-    behind = fleet.host(NAMES[2])
+    # Lassie stays out of it: a primary that is back before anything is promoted goes on as primary
+    (old,) = [row for row in account("GET", "/linode/instances")["data"] if row["label"] == NAMES[0]]
+    account("PUT", f"/linode/instances/{old['id']}", watchdog_enabled=False)
+    behind, new = fleet.host(NAMES[2]), fleet.host(NAMES[1])
     behind.check_output("systemctl stop postgresql@17-main")
-    lose_power(NAMES[0], 30)
+    sql(fleet.host(NAMES[0]), "create table before_the_loss ()", "app")
+    eventually(lambda: sql(new, "select to_regclass('before_the_loss')", "app"), 10, "the table on a replica")
+    lose_power(NAMES[0], 0)
     behind.check_output("systemctl start postgresql@17-main")
-    run = play("promote", promote=NAMES[1])
+    refused = play("promote", promote=NAMES[2])
+    assert f"bytes of WAL that {NAMES[1]} has: those writes would be lost" in " ".join(refused.stdout.split())
+    run = play("promote")
     assert run.returncode == 0, run.stdout[-4000:]
-    new = fleet.host(NAMES[1])
     sql(new, "create table after_promotion ()", "app")
     eventually(lambda: streams(new) == {"mol_postgres_postgres_3"}, 30, "the other replica follows the new primary")
 
     # booted by hand, it asks the others before it serves
-    (old,) = [row for row in account("GET", "/linode/instances")["data"] if row["label"] == NAMES[0]]
     account("POST", f"/linode/instances/{old['id']}/boot")
     said = "10.0.3.11 is primary now, so that this server does not start as another one: run rejoin.yml."
     eventually(
@@ -143,6 +147,35 @@ def test_a_lost_primary_is_replaced_and_comes_back_as_a_replica(fleet: Fleet) ->
     assert sql(fleet.host(NAMES[0]), "select count(*) from after_promotion", "app") == "0"
 
 
+def forget_wal(primary: Any, replica: Any) -> None:
+    """Let a replica be away for longer than its primary keeps WAL for it."""
+    replica.check_output("systemctl stop postgresql@17-main")
+    sql(primary, "alter system set max_slot_wal_keep_size = '16MB'")
+    sql(primary, "alter system set wal_keep_size = 0")
+    sql(primary, "select pg_reload_conf()")
+    for _ in range(4):
+        sql(primary, "select pg_logical_emit_message(false, 'x', repeat('x', 1000))")
+        sql(primary, "select pg_switch_wal()")
+    sql(primary, "checkpoint")
+    assert "lost" in sql(primary, "select wal_status from pg_replication_slots where not active")
+    sql(primary, "alter system reset all")
+    sql(primary, "select pg_reload_conf()")
+    replica.check_output("systemctl start postgresql@17-main")
+    removed = "requested WAL segment"
+    journal = "journalctl -q -o cat -u postgresql@17-main --since=-5s"
+    eventually(lambda: removed in replica.run(journal).stdout, 30, "the primary's refusal")
+
+
+def test_a_replica_older_than_the_wal_is_cloned_anew(fleet: Fleet) -> None:
+    primary, replica = fleet.host(NAMES[1]), fleet.host(NAMES[2])
+    forget_wal(primary, replica)
+    run = play("rejoin")
+    assert run.returncode == 0, run.stdout[-4000:]
+    assert streams(primary) == {"mol_postgres_postgres_1", "mol_postgres_postgres_3"}
+    sql(primary, "create table after_the_clone ()", "app")
+    eventually(lambda: sql(replica, "select to_regclass('after_the_clone')", "app"), 10, "the table on the replica")
+
+
 def test_the_cluster_becomes_automatic_with_nothing_lost(fleet: Fleet) -> None:
     with accounted(ssh(fleet), fleet.front_door, lambda: NAMES[1]):
         run = play("convert_failover", postgres_failover="automatic")
@@ -155,3 +188,11 @@ def test_the_cluster_becomes_automatic_with_nothing_lost(fleet: Fleet) -> None:
     ]
     refused = play("site")
     assert "postgres_failover is manual, but the cluster's is automatic." in " ".join(refused.stdout.split())
+
+
+def test_patroni_clones_a_replica_anew_that_is_older_than_the_wal(fleet: Fleet) -> None:
+    primary, replica = fleet.host(NAMES[1]), fleet.host(NAMES[2])
+    forget_wal(primary, replica)
+    run = play("site", postgres_failover="automatic")
+    assert run.returncode == 0, run.stdout[-4000:]
+    assert whole(ssh(fleet))

@@ -97,6 +97,16 @@ def engines() -> dict[str, Any]:
     return {"connections": 64, "workers": 2, "summary": summary, "rows": []}
 
 
+def observers() -> dict[str, Any]:
+    summary = []
+    for variant, ratio, unsent in (("none", 1.0, 0), ("metrics", 0.97, 0), ("traces of all", 0.41, 20_143)):
+        for route in ROUTES:
+            found = row("items, haproxy", route, share=ratio)
+            kept = {key: found[key] for key in ("route", "requests_a_second", "p50_ms", "p99_ms", "failed")}
+            summary.append({"variant": variant, **kept, "ratio": ratio, "p99_ratio": 1 / ratio, "unsent": unsent})
+    return {"connections": 64, "workers": 2, "summary": summary, "rows": []}
+
+
 def profiles() -> dict[str, Any]:
     rows = [
         {"version": version, "route": route, "cpu_us_each": cost, "requests_a_second": 1e6 / cost, "failed": 0}
@@ -118,6 +128,7 @@ def results() -> dict[str, Any]:
             "in_flight": in_flight(),
             "throughput": throughput(),
             "engines": engines(),
+            "observers": observers(),
             "profiles": profiles(),
             "upstream_client": upstream_client(),
         },
@@ -133,6 +144,14 @@ def results() -> dict[str, Any]:
                 for number in (1, 2, 3)
             ],
         },
+        "move_shard": [
+            {
+                "rows": rows,
+                "moves": [{"shard": shard, "seconds": 1.5, "pause_ms": rows / 100 + shard} for shard in (1, 2, 3)],
+                **{"ok": 900, "failed": 0, "unknown": 0, "lost": 0, "slowest_write_seconds": 0.21},
+            }
+            for rows in (1_000, 10_000)
+        ],
         "provision": {"instances": 50, "runs": [{"run": "provision", "seconds": 51.0, "calls": 105, "by_kind": {}}]},
         "firewall": {
             "rounds": 22,

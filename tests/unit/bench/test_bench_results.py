@@ -101,7 +101,7 @@ def test_failed_answers_of_ours_miss_every_ratio():
 def test_missing_results_are_open_and_their_commands_named():
     assert {found.met for found in goals.figures({})} == {None}
     shown = written({})
-    assert shown.count("Not measured yet") == len(sections({})) == 12
+    assert shown.count("Not measured yet") == len(sections({})) == 14
     for section in sections({}):
         assert section.commands
         assert all(f"<code>{command}</code>" in shown for command in section.commands)

@@ -206,6 +206,20 @@ def test_cache_connections_that_cannot_fit_are_refused() -> None:
         plan(fleet(redis={"hosts": [{**LAB, "open_files": 36}]}))
 
 
+def test_replicas_of_redis_leave_less_for_data() -> None:
+    three = plan(fleet(redis={"max": 3, "hosts": [LAB] * 3, "failover": "sentinel"}))["redis"]
+    assert three == {"maxmemory_bytes": GIB, "replica_buffer_bytes": 2 * GIB // 20}
+
+
+def test_memcached_takes_the_same_connections_as_redis_would_or_more() -> None:
+    base = fleet()["tiers"] | {"redis": None}
+    one = plan({"tiers": base | {"memcached": {"max": 1, "hosts": [LAB]}}})
+    assert one["memcached"] == {"memory_bytes": int(2 * GIB * 0.7), "connections": LAB["open_files"] - 64}
+    assert one["app_server"]["cache_max_connections"] == 64
+    with pytest.raises(CapacityError, match="a memcached host with 68 open files serves 3"):
+        plan({"tiers": base | {"memcached": {"hosts": [{**LAB, "open_files": 68}]}}})
+
+
 def test_a_tier_without_hosts_is_left_out() -> None:
     assert plan({"tiers": {"postgres": {"max": 3, "hosts": [LAB]}, "redis": {"max": 1, "hosts": []}}}) == {
         "target_concurrency": 50_000,
@@ -220,7 +234,10 @@ def test_a_tier_without_hosts_is_left_out() -> None:
     ("spec", "message"),
     [
         ([], "must be a mapping with 'tiers'"),
-        ({"tiers": {"etcd": {"hosts": [LAB]}}}, "tiers has etcd: known are app_server, load_balancer, postgres, redis"),
+        (
+            {"tiers": {"etcd": {"hosts": [LAB]}}},
+            "tiers has etcd: known are app_server, load_balancer, postgres, redis, m",
+        ),
         ({"tiers": {}, "target_concurrency": 0}, "target_concurrency is 0"),
         ({"tiers": {}, "target_concurrency": "50000"}, "target_concurrency is '50000': it must be a whole number"),
         ({"tiers": {"redis": 3}}, "tiers.redis is 3"),

@@ -97,6 +97,10 @@ def test_tier_networks_are_fixed() -> None:
         "redis": "10.0.20.0/24",
         "load_generator": "10.0.21.0/24",
         "etcd": "10.0.22.0/24",
+        "memcached": "10.0.23.0/24",
+        "backup": "10.0.24.0/24",
+        "drill": "10.0.25.0/24",
+        "monitoring": "10.0.26.0/24",
     }
 
 
@@ -132,7 +136,7 @@ def test_bad_names(name: object) -> None:
         (
             {"fleet_tiers": {"cache": {}}},
             "fleet_tiers has the tier 'cache': known are "
-            "load_balancer, app_server, postgres, redis, load_generator, etcd.",
+            "load_balancer, app_server, postgres, redis, load_generator, etcd, memcached, backup, drill, monitoring.",
         ),
         (
             {"fleet_tiers": {"etcd": {"count": 2, "max": 5, "type": "g6-nanode-1"}}},

@@ -24,11 +24,20 @@ FLEET: dict[str, Any] = {
     "fleet_front": "none",
     "ports": {
         "load_balancer": {"load_balancer_port": 80},
-        "app_server": {"app_server_port": 8000},
-        "postgres": {"postgres_port": 5432, "pgbouncer_port": 6432, "postgres_rest_port": 8008},
-        "redis": {"redis_port": 6379},
+        "app_server": {"app_server_port": 8000, "exporters_node_port": 9100},
+        "postgres": {
+            "postgres_port": 5432,
+            "pgbouncer_port": 6432,
+            "postgres_rest_port": 8008,
+            "backup_member_port": 8432,
+        },
+        "redis": {"redis_port": 6379, "redis_sentinel_port": 26379},
         "load_generator": {"load_generator_port": 5557},
         "etcd": {"etcd_client_port": 2379, "etcd_peer_port": 2380},
+        "memcached": {"memcached_port": 11211},
+        "backup": {"backup_repository_port": 8432},
+        "drill": {},
+        "monitoring": {"monitoring_port": 9090},
     },
 }
 
@@ -75,18 +84,38 @@ def test_behind_a_nodebalancer_it_is_the_nodebalancer_that_is() -> None:
 
 
 def test_a_tier_is_reached_by_its_neighbours_alone() -> None:
-    tiers = ("app_server", "postgres", "redis", "load_generator", "etcd")
-    app, postgres, redis, load, etcd = (inbound(FLEET, tier) for tier in tiers)
-    assert app["app-server-port"]["addresses"] == {"ipv4": ["10.0.1.0/24"]}
+    tiers = ("app_server", "postgres", "redis", "memcached", "load_generator", "etcd")
+    app, postgres, redis, memcached, load, etcd = (inbound(FLEET, tier) for tier in tiers)
+    assert app["app-server-port"]["addresses"] == {"ipv4": ["10.0.1.0/24", "10.0.10.0/24"]}
     assert postgres["postgres-port"]["addresses"] == {"ipv4": ["10.0.2.0/24", "10.0.3.0/24"]}
-    assert redis["redis-port"]["addresses"] == {"ipv4": ["10.0.2.0/24"]}
-    assert postgres["postgres-rest-port"]["addresses"] == {"ipv4": ["10.0.2.0/24", "10.0.3.0/24"]}
+    assert redis["redis-port"]["addresses"] == {"ipv4": ["10.0.2.0/24", "10.0.4.0/24"]}
+    assert redis["redis-sentinel-port"]["addresses"] == {"ipv4": ["10.0.2.0/24", "10.0.4.0/24"]}
+    assert memcached["memcached-port"]["addresses"] == {"ipv4": ["10.0.2.0/24"]}
+    assert postgres["postgres-rest-port"]["addresses"] == {"ipv4": ["10.0.10.0/24", "10.0.2.0/24", "10.0.3.0/24"]}
     assert load["load-generator-port"]["addresses"] == {"ipv4": ["10.0.5.0/24"]}
     assert etcd["etcd-client-port"]["addresses"] == {"ipv4": ["10.0.3.0/24", "10.0.6.0/24"]}
     assert etcd["etcd-peer-port"]["addresses"] == {"ipv4": ["10.0.6.0/24"]}
-    for tier, rules in zip(tiers, (app, postgres, redis, load, etcd), strict=True):
+    for tier, rules in zip(tiers, (app, postgres, redis, memcached, load, etcd), strict=True):
         assert rules["ssh"]["addresses"] == {"ipv4": ["192.0.2.7/32"], "ipv6": ["2001:db8::/64"]}
         assert set(rules) == {"ssh", "ping", *(name.replace("_", "-") for name in FLEET["ports"][tier])}
+
+
+def test_monitoring_is_for_the_administrators() -> None:
+    admins = {"ipv4": ["192.0.2.7/32"], "ipv6": ["2001:db8::/64"]}
+    assert inbound(FLEET, "monitoring")["monitoring-port"]["addresses"] == admins
+
+
+def test_the_logs_come_from_every_host_of_the_fleet_where_they_are_shipped() -> None:
+    assert "logs-port" not in inbound(FLEET, "monitoring")
+    ports = {**FLEET["ports"], "monitoring": {"monitoring_port": 9090, "logs_port": 19532}}
+    assert inbound({**FLEET, "ports": ports}, "monitoring")["logs-port"]["addresses"] == {"ipv4": ["10.0.0.0/20"]}
+
+
+def test_a_tier_that_the_fleet_has_not_is_let_in_nowhere() -> None:
+    tiers = {tier: TIER for tier in TIERS if tier != "monitoring"}
+    app = inbound({**FLEET, "fleet_tiers": tiers}, "app_server")
+    assert app["app-server-port"]["addresses"] == {"ipv4": ["10.0.1.0/24"]}
+    assert "exporters-node-port" not in app
 
 
 def test_the_fronts_network_is_nobody_elses() -> None:

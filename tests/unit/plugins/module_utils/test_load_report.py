@@ -70,7 +70,8 @@ def test_a_process_that_skips_a_second_is_still_there_and_one_that_ended_is_not(
 
 def test_how_long_all_of_them_were_there() -> None:
     lines = [sample(100 + second, active) for second, active in enumerate([9, 10, 10, 9, 10, 10, 10, 10, 0])]
-    assert figures(ran(one=lines), amount=10)["seconds_held"] == 3
+    held = figures(ran(one=lines), amount=10)
+    assert (held["seconds_held"], held["held_from"], held["held_until"]) == (3, 104, 107)
     assert figures(ran(one=lines), amount=10)["most_active"] == 10
     assert figures(ran(one=lines), amount=11)["seconds_held"] == 0
 

@@ -1,6 +1,7 @@
 """mitogen_linear; what each worker and each run would find or compile again is kept: collections, templates, code."""
 
 import builtins
+import gc
 import hashlib
 import marshal
 import os
@@ -51,6 +52,7 @@ def compile_once(source: str | bytes, *arguments: Any) -> CodeType:
     return kept(repr((source, arguments)), lambda: builtins.compile(source, *arguments))
 
 
+gc.disable()  # each worker is a fork, which it would make write to all that it shares
 COMPILED.mkdir(parents=True, exist_ok=True)
 AnsibleEnvironment.compile = compile_template_once
 ansible_mitogen.module_finder.compile = mitogen.master.compile = compile_once

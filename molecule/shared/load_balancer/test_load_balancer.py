@@ -188,7 +188,7 @@ def ask(**options: Any) -> None:
 
 
 class TestFunctions:
-    """What both engines can be asked for, and what one of them alone; then the defaults again."""
+    """What both engines can be asked for, and what one of them alone."""
 
     OPTIONS = {
         "load_balancer_algorithm": "source",
@@ -201,7 +201,7 @@ class TestFunctions:
     OWN = {"haproxy": {"load_balancer_sticky": True, "load_balancer_slow_start": 2}, "nginx": {}}
 
     @pytest.fixture(scope="class", autouse=True)
-    def folder(self, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    def folder(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
         """Static files, which nginx serves."""
         folder = tmp_path_factory.mktemp("static")
         (folder / "style.css").write_text("a { color: red }\n")
@@ -209,8 +209,7 @@ class TestFunctions:
         (folder / "deep" / "gone.txt").write_text("not for long\n")
         (folder / ".hidden").write_text("stays here\n")
         ask(**self.options(folder))
-        yield folder
-        ask()
+        return folder
 
     def options(self, folder: Path) -> dict[str, Any]:
         static = {"load_balancer_static": {"/static/": str(folder)}} if ENGINE == "nginx" else {}

@@ -96,14 +96,36 @@ def test_a_part_of_the_requests_is_traced_where_their_ids_are_uuids(serve: Serve
         OTEL_TRACES_SAMPLER_ARG="0.25",
     )
     names = [uuid.uuid4().hex for _ in range(400)]
-    last = "f" * 32
+    last = "0" * 31 + "1"
+
+    def traced() -> set[str]:
+        return {span.trace_id.hex() for span in observer.spans()}
+
     with service.client() as client:
-        for name in names:
+        for name in [*names, last]:
             client.get("/livez", headers={"X-Request-ID": name})
-        client.get("/livez", headers={"traceparent": f"00-{last}-{'1' * 16}-01"})  # its client has it traced
-    wait_for(lambda: last in {span.trace_id.hex() for span in observer.spans()}, "the last trace", 5)
-    traced = {span.trace_id.hex() for span in observer.spans()} & set(names)
-    assert 50 < len(traced) < 150
+    wait_for(lambda: last in traced(), "the last trace", 5)
+    assert 50 < len(traced() & set(names)) < 150
+
+
+def test_no_client_has_its_requests_traced_and_who_is_called_out_to_learns_that_they_are_not(
+    serve: Serve, observer: Observer, external: External, item_id: int
+) -> None:
+    service = serve(
+        OTEL_EXPORTER_OTLP_ENDPOINT=f"http://{observer.address}",
+        OTEL_BSP_SCHEDULE_DELAY="50",
+        OTEL_TRACES_SAMPLER="traceidratio",
+        OTEL_TRACES_SAMPLER_ARG="0.5",
+    )
+    sampled, other, theirs = REQUEST_ID, "f" + REQUEST_ID[1:], "1" * 32
+    with service.client() as client:
+        client.headers["traceparent"] = f"00-{theirs}-{'1' * 16}-01"
+        for name in (other, sampled):
+            client.get(f"/items/{item_id}?source=primary", headers={"X-Request-ID": name})
+    wait_for(lambda: "GET /items/{id}" in {span.name for span in observer.spans()}, "the trace", 5)
+    assert not {span.trace_id.hex() for span in observer.spans()} & {other, theirs}
+    told = [(trace or "").split("-") for trace in external.traces]
+    assert {(trace, int(flags, 16) & 1) for _, trace, _, flags in told} == {(other, 0), (sampled, 1)}
 
 
 @pytest.fixture(params=["closed", "hangs", "refuses"])

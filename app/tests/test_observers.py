@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import json
 import re
 import socket
+import subprocess
+import sys
 import threading
 import uuid
 from collections.abc import Iterator
@@ -13,7 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from conftest import External, Serve, Service, Services, free_port, wait_for
+from conftest import APP, External, Serve, Service, Services, free_port, wait_for
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
@@ -205,12 +208,42 @@ def test_an_error_is_reported_without_what_the_client_sent(
     service = serve(CREDENTIALS_DIRECTORY=credentials, DATABASE_WRITE_URL=nothing, DATABASE_READ_URL=nothing)
     with service.client() as client:
         client.headers["Authorization"] = "geheim"
+        client.headers["X-Request-ID"] = REQUEST_ID
         client.cookies["session"] = "geheim"
         assert client.post("/items?token=geheim", json={"name": "geheim"}).status_code == 500
     wait_for(lambda: b"UndefinedTable" in b"".join(observer.bodies), "the report", 10)
     said = b"".join(observer.bodies)
-    assert b"test-release" in said and b"/items" in said
     assert b"geheim" not in said and services.password.encode() not in said
+    reports = [json.loads(body.splitlines()[2]) for body in observer.bodies]
+    (report,) = reports  # and none of the server's own line about it
+    assert report["request"] == {"method": "POST", "url": f"{service.url}/items"}
+    assert report["release"] == "test-release" and report["transaction"] == "/items"
+    assert report["contexts"]["trace"]["trace_id"] == REQUEST_ID
+    assert report["exception"]["values"][-1]["mechanism"]["handled"] is False
+    frames = [frame for value in report["exception"]["values"] for frame in value["stacktrace"]["frames"]]
+    assert frames and not [frame for frame in frames if "vars" in frame]
+
+
+def test_what_is_logged_as_an_error_is_reported_with_its_request(observer: Observer) -> None:
+    program = """
+import asyncio, logging, sys
+from items_service.sentry import reported
+
+async def app(scope, receive, send):
+    logging.getLogger("a part").error("it went wrong")
+
+scope = {"type": "http", "method": "GET", "scheme": "http", "server": ("host", 80), "path": "/a",
+         "query_string": b"token=geheim", "headers": [(b"authorization", b"geheim")]}
+asyncio.run(reported(app, sys.argv[1], "test-release")(scope, None, None))
+logging.getLogger("a part").error("it went wrong again")
+"""
+    subprocess.run([sys.executable, "-c", program, f"http://key@{observer.address}/1"], cwd=APP, check=True)
+    wait_for(lambda: len(observer.bodies) == 2, "the reports", 10)
+    first, second = (json.loads(body.splitlines()[2]) for body in observer.bodies)
+    assert first["logentry"]["message"] == "it went wrong"
+    assert first["request"] == {"method": "GET", "url": "http://host/a"}
+    assert "request" not in second
+    assert b"geheim" not in b"".join(observer.bodies)
 
 
 def test_a_wrong_address_for_errors_is_said_and_stops_nobody(

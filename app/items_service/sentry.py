@@ -87,6 +87,7 @@ def _of_the_request(event: Event, hint: Hint) -> Event:
     """Say what the report is of; its trace is the request's, whose id the load balancer gave."""
     if scope := _request.get():
         event["transaction"] = route(scope)
-        event["request"] = {"method": scope.get("method"), "url": str(URL(scope=scope).replace(query=""))}
-        event["contexts"]["trace"] = {"trace_id": f"{trace_id(scope):032x}", "span_id": uuid4().hex[:16]}
+        url = URL(scope={**scope, "query_string": b""})
+        event["request"] = {"method": scope.get("method"), "url": str(url)}
+        event.setdefault("contexts", {})["trace"] = {"trace_id": f"{trace_id(scope):032x}", "span_id": uuid4().hex[:16]}
     return event

@@ -6,6 +6,7 @@ nobody waits for whoever reads the log; where that does not keep up lines are dr
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 import time
@@ -15,12 +16,13 @@ from queue import SimpleQueue
 from typing import Any
 
 import orjson
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from items_service.observed import Seen, request_id
 
 MOST = 10_000  # lines that wait
 BATCH = 500  # lines that are written at once
+PERIOD = 0.05  # seconds that lines wait: a thread that woke for each would take the event loop's turn as often
 STDOUT = 1
 
 Line = dict[str, Any]
@@ -49,9 +51,10 @@ class Writer:
     def _write_all(self) -> None:
         while True:
             lines = [self._queue.get()]
-            while len(lines) < BATCH and not self._queue.empty():
-                lines.append(self._queue.get())
-            self._write(b"".join(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE) for line in lines))
+            time.sleep(PERIOD)
+            while lines:
+                self._write(b"".join(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE) for line in lines))
+                lines = [self._queue.get() for _ in range(min(BATCH, self._queue.qsize()))]
 
 
 def write_all(data: bytes, file: int = STDOUT) -> None:
@@ -64,6 +67,17 @@ def write_all(data: bytes, file: int = STDOUT) -> None:
             return
 
 
+def after_the_last_line(send: Send) -> Send:
+    """A `send` that says only then that all has ended."""
+
+    async def wait_and_send(message: Message) -> None:
+        if message["type"] == "lifespan.shutdown.complete":
+            await asyncio.sleep(2 * PERIOD)
+        await send(message)
+
+    return wait_and_send
+
+
 class AccessLog:
     """Logs each request: never its query or its headers, where secrets may be, but for the request id."""
 
@@ -73,6 +87,8 @@ class AccessLog:
         self._writer = Writer(write_all)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            return await self.app(scope, receive, after_the_last_line(send))
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
         seen = Seen(send)

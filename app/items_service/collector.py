@@ -1,4 +1,4 @@
-"""Sends spans to a collector; imported only where there is an address for them, as OpenTelemetry takes its time.
+"""Makes spans and sends them; imported only where there is an address for them, as OpenTelemetry takes its time.
 
 Data: spans that wait, at most QUEUE of them. Flow: a request ends its spans -> the queue -> a thread that posts them.
 What the collector does not take, or not in time, is counted and gone.
@@ -9,19 +9,22 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http import trace_exporter
-from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
-from opentelemetry.sdk.trace.sampling import Sampler, SamplingResult
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Decision
+from opentelemetry.trace import Span, SpanKind, StatusCode, set_span_in_context
 
 from items_service.unsent import Unsent
 
 EXPORT_TIMEOUT = 5  # seconds
 LAST_EXPORTS = 2  # seconds after the stop of the service in which exports may begin
 QUEUE = 2048
+NO_PARENT = Context()
 
 
 class Quiet(logging.Filter):
@@ -87,19 +90,56 @@ class Queue(BatchSpanProcessor):
         super().shutdown()  # type: ignore[no-untyped-call]  # nor here
 
 
-class FirstHalf(Sampler):
-    """Lets a sampler choose by the first half of a trace's id.
+class RequestIds(RandomIdGenerator):
+    """Gives the trace that begins the id that was set before."""
 
-    The SDK's choose by the second, which is no random number in a UUID, as HAProxy gives requests: it begins with 10.
-    """
+    next = 0
 
-    def __init__(self, sampler: Sampler) -> None:
-        self._sampler = sampler
+    def generate_trace_id(self) -> int:
+        return self.next
 
-    def should_sample(
-        self, parent_context: Context | None, trace_id: int, *arguments: Any, **more: Any
-    ) -> SamplingResult:
-        return self._sampler.should_sample(parent_context, trace_id >> 64, *arguments, **more)
 
-    def get_description(self) -> str:
-        return f"{self._sampler.get_description()} by the first half"
+class Spans:
+    """Makes spans, by one thread, and has them sent."""
+
+    def __init__(self, release: str, headers: Mapping[str, str]) -> None:
+        self._ids = RequestIds()
+        resource = Resource.create({"service.name": "items_service", "service.version": release})
+        self._provider = TracerProvider(id_generator=self._ids, resource=resource)
+        self._sampler = self._provider.sampler  # the one that OpenTelemetry's variables name
+        self._provider.sampler = ALWAYS_ON  # for what is made here was sampled
+        self._provider.add_span_processor(Queue(headers))
+        self._tracer = self._provider.get_tracer("items_service")
+
+    def samples(self, trace_id: int, name: str) -> bool:
+        """Whether the trace is to be made.
+
+        Samplers choose by the second half of an id, which is no random number in a UUID, as HAProxy gives requests: it
+        begins with 10. So they get the first one.
+        """
+        result = self._sampler.should_sample(NO_PARENT, trace_id >> 64, name, SpanKind.SERVER)
+        return result.decision is Decision.RECORD_AND_SAMPLE
+
+    def request(self, trace_id: int, name: str) -> Span:
+        self._ids.next = trace_id
+        return self._tracer.start_span(name, NO_PARENT, SpanKind.SERVER)
+
+    def part_of(self, request: Span, name: str, attributes: Mapping[str, str | int] | None) -> Span:
+        return self._tracer.start_span(name, set_span_in_context(request, NO_PARENT), SpanKind.CLIENT, attributes)
+
+    def answered(self, request: Span, method: str, route: str, path: str, status: int) -> None:
+        """Say of a request's span what is known when its answer ends."""
+        request.update_name(f"{method} {route}")
+        request.set_attributes(
+            {
+                "http.request.method": method,
+                "http.route": route,
+                "url.path": path,
+                "http.response.status_code": status,
+            }
+        )
+        if status >= 500:
+            request.set_status(StatusCode.ERROR)
+
+    def shutdown(self) -> None:
+        self._provider.shutdown()

@@ -30,7 +30,7 @@ from items_service.health import Health
 from items_service.hot import HotAnswers
 from items_service.items import Items
 from items_service.metrics import Metrics, metrics
-from items_service.sentry import report_errors
+from items_service.sentry import reported
 from items_service.settings import Settings
 from items_service.upstream import Upstream
 
@@ -92,8 +92,6 @@ async def server_error(request: Request, error: Exception) -> Response:
 
 
 def create_app(settings: Settings) -> ASGIApp:
-    if settings.sentry_dsn:
-        report_errors(settings.sentry_dsn, settings.release_id)
     headers = {"X-Served-By": socket.gethostname(), "X-Release": settings.release_id}
     store = Clusters if settings.sharded else Database
     hot = HotAnswers(headers, store.step)
@@ -117,7 +115,7 @@ def create_app(settings: Settings) -> ASGIApp:
             ):
                 yield State(database=database, items=items, changes=changes, health=health)
 
-    service = Starlette(
+    service: ASGIApp = Starlette(
         routes=routes,
         lifespan=lifespan,
         middleware=[Middleware(ResponseHeaders, headers=headers)],
@@ -128,6 +126,8 @@ def create_app(settings: Settings) -> ASGIApp:
         },
         max_body_size=MAX_BODY,
     )
+    if settings.sentry_dsn:
+        service = reported(service, settings.sentry_dsn, settings.release_id)
     whole = hot.middleware(counted.middleware(service))
     if tracing.WANTED:
         whole = tracing.Traced(whole)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import getrandbits
+
 from starlette.types import Message, Scope, Send
 
 
@@ -32,3 +34,12 @@ def request_id(scope: Scope) -> str | None:
         if name == b"x-request-id":
             return str(value[:128], "latin-1")
     return None
+
+
+def trace_id(scope: Scope) -> int:
+    """What the load balancer calls the request, where that is 32 hexadecimal digits, else a random number."""
+    name = request_id(scope) or ""
+    try:
+        return (len(name) == 32 and int.from_bytes(bytes.fromhex(name))) or getrandbits(128)
+    except ValueError:
+        return getrandbits(128)

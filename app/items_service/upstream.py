@@ -68,8 +68,8 @@ class Upstream:
     async def _call(self, item_id: int) -> Details:
         try:
             request = self._client.get(f"{self._url}/posts/{(item_id - 1) % POSTS + 1}")
-            with span("GET the external API", {"server.address": self._url}):
-                if trace := headers():
+            with span("GET the external API", {"server.address": self._url}) as asking:
+                if trace := headers(asking):
                     request = request.headers(trace)
                 async with request.build_streamed() as response:
                     status = response.status

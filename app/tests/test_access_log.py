@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from datetime import UTC, datetime
 
 import orjson
+import pytest
 from conftest import Serve, wait_for
+from starlette.types import Message, Receive, Scope, Send
 
 from items_service import access_log
-from items_service.access_log import BATCH, MOST, Writer
+from items_service.access_log import BATCH, MOST, AccessLog, Writer
 
 
 def test_each_request_is_a_line(serve: Serve, item_id: int) -> None:
@@ -59,3 +62,26 @@ def test_whoever_reads_too_slowly_misses_lines_and_stops_nobody() -> None:
     assert numbers == sorted(numbers)
     (dropped,) = [line["dropped"] for line in lines if "dropped" in line][:1]
     assert dropped == last - len([number for number in numbers if number < last])
+
+
+def test_the_last_line_is_written_before_the_service_says_that_it_ended(capfd: pytest.CaptureFixture[str]) -> None:
+    written: dict[str, str] = {}
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 204})
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def send(message: Message) -> None:
+        written[message["type"]] = capfd.readouterr().out
+
+    async def receive() -> Message:
+        raise AssertionError
+
+    async def ask_and_stop() -> None:
+        log = AccessLog(app, "test-release")
+        await log({"type": "http", "headers": [], "client": None, "method": "GET", "path": "/last"}, receive, send)
+        written.clear()
+        await log({"type": "lifespan"}, receive, send)
+
+    asyncio.run(ask_and_stop())
+    assert "/last" in written["lifespan.shutdown.complete"]

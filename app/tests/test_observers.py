@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import json
 import re
 import socket
+import subprocess
+import sys
 import threading
 import uuid
 from collections.abc import Iterator
@@ -13,7 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from conftest import External, Serve, Service, Services, free_port, wait_for
+from conftest import APP, External, Serve, Service, Services, free_port, wait_for
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
@@ -96,14 +99,36 @@ def test_a_part_of_the_requests_is_traced_where_their_ids_are_uuids(serve: Serve
         OTEL_TRACES_SAMPLER_ARG="0.25",
     )
     names = [uuid.uuid4().hex for _ in range(400)]
-    last = "f" * 32
+    last = "0" * 31 + "1"
+
+    def traced() -> set[str]:
+        return {span.trace_id.hex() for span in observer.spans()}
+
     with service.client() as client:
-        for name in names:
+        for name in [*names, last]:
             client.get("/livez", headers={"X-Request-ID": name})
-        client.get("/livez", headers={"traceparent": f"00-{last}-{'1' * 16}-01"})  # its client has it traced
-    wait_for(lambda: last in {span.trace_id.hex() for span in observer.spans()}, "the last trace", 5)
-    traced = {span.trace_id.hex() for span in observer.spans()} & set(names)
-    assert 50 < len(traced) < 150
+    wait_for(lambda: last in traced(), "the last trace", 5)
+    assert 50 < len(traced() & set(names)) < 150
+
+
+def test_no_client_has_its_requests_traced_and_who_is_called_out_to_learns_that_they_are_not(
+    serve: Serve, observer: Observer, external: External, item_id: int
+) -> None:
+    service = serve(
+        OTEL_EXPORTER_OTLP_ENDPOINT=f"http://{observer.address}",
+        OTEL_BSP_SCHEDULE_DELAY="50",
+        OTEL_TRACES_SAMPLER="traceidratio",
+        OTEL_TRACES_SAMPLER_ARG="0.5",
+    )
+    sampled, other, theirs = REQUEST_ID, "f" + REQUEST_ID[1:], "1" * 32
+    with service.client() as client:
+        client.headers["traceparent"] = f"00-{theirs}-{'1' * 16}-01"
+        for name in (other, sampled):
+            client.get(f"/items/{item_id}?source=primary", headers={"X-Request-ID": name})
+    wait_for(lambda: "GET /items/{id}" in {span.name for span in observer.spans()}, "the trace", 5)
+    assert not {span.trace_id.hex() for span in observer.spans()} & {other, theirs}
+    told = [(trace or "").split("-") for trace in external.traces]
+    assert {(trace, int(flags, 16) & 1) for _, trace, _, flags in told} == {(other, 0), (sampled, 1)}
 
 
 @pytest.fixture(params=["closed", "hangs", "refuses"])
@@ -183,12 +208,42 @@ def test_an_error_is_reported_without_what_the_client_sent(
     service = serve(CREDENTIALS_DIRECTORY=credentials, DATABASE_WRITE_URL=nothing, DATABASE_READ_URL=nothing)
     with service.client() as client:
         client.headers["Authorization"] = "geheim"
+        client.headers["X-Request-ID"] = REQUEST_ID
         client.cookies["session"] = "geheim"
         assert client.post("/items?token=geheim", json={"name": "geheim"}).status_code == 500
     wait_for(lambda: b"UndefinedTable" in b"".join(observer.bodies), "the report", 10)
     said = b"".join(observer.bodies)
-    assert b"test-release" in said and b"/items" in said
     assert b"geheim" not in said and services.password.encode() not in said
+    reports = [json.loads(body.splitlines()[2]) for body in observer.bodies]
+    (report,) = reports  # and none of the server's own line about it
+    assert report["request"] == {"method": "POST", "url": f"{service.url}/items"}
+    assert report["release"] == "test-release" and report["transaction"] == "/items"
+    assert report["contexts"]["trace"]["trace_id"] == REQUEST_ID
+    assert report["exception"]["values"][-1]["mechanism"]["handled"] is False
+    frames = [frame for value in report["exception"]["values"] for frame in value["stacktrace"]["frames"]]
+    assert frames and not [frame for frame in frames if "vars" in frame]
+
+
+def test_what_is_logged_as_an_error_is_reported_with_its_request(observer: Observer) -> None:
+    program = """
+import asyncio, logging, sys
+from items_service.sentry import reported
+
+async def app(scope, receive, send):
+    logging.getLogger("a part").error("it went wrong")
+
+scope = {"type": "http", "method": "GET", "scheme": "http", "server": ("host", 80), "path": "/a",
+         "query_string": b"token=geheim", "headers": [(b"authorization", b"geheim")]}
+asyncio.run(reported(app, sys.argv[1], "test-release")(scope, None, None))
+logging.getLogger("a part").error("it went wrong again")
+"""
+    subprocess.run([sys.executable, "-c", program, f"http://key@{observer.address}/1"], cwd=APP, check=True)
+    wait_for(lambda: len(observer.bodies) == 2, "the reports", 10)
+    first, second = (json.loads(body.splitlines()[2]) for body in observer.bodies)
+    assert first["logentry"]["message"] == "it went wrong"
+    assert first["request"] == {"method": "GET", "url": "http://host/a"}
+    assert "request" not in second
+    assert b"geheim" not in b"".join(observer.bodies)
 
 
 def test_a_wrong_address_for_errors_is_said_and_stops_nobody(

@@ -25,7 +25,7 @@ GENERATOR = "load_generator"
 GENERATOR_SHARE = 0.9
 # Seconds with everybody there, and cores and bytes that a tier uses more than at rest, of which less may be by chance.
 LEAST_SECONDS = 5
-LEAST_CORES = 0.1
+LEAST_CORES = 0.02
 LEAST_GROWTH = 16 * MIB
 
 
@@ -146,11 +146,13 @@ def refuse_limit(hosts: Sequence[Host], meanwhile: Span) -> None:
 
 def per_core(tier: str, members: Sequence[Host], before: Span, meanwhile: Span, rate: float) -> tuple[float, str]:
     """Return the requests a second that a busy core of the tier answers, of *rate* in all, and a line on it."""
-    busy = sum(host.busy(meanwhile) - host.busy(before) for host in members)
-    if busy < LEAST_CORES:
+    rest = sum(host.busy(before) for host in members)
+    busy = sum(host.busy(meanwhile) for host in members) - rest
+    if busy < max(LEAST_CORES, rest):
         raise CalibrationError(
-            f"The hosts of {tier} had {busy:.2f} cores busy more than before the test, which may be by chance: set "
-            f"load_test_users to more ({LEAST_CORES:g} of a core tells something)."
+            f"The hosts of {tier} had {rest:.2g} cores busy before the test and {busy:.2g} more with the requests, "
+            "which may be by chance: set load_test_users to more "
+            f"({max(LEAST_CORES, rest):.2g} of a core tells something)."
         )
     value = float(f"{rate / busy:.3g}")
     cores = sum(host.cores for host in members)

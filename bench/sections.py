@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 from textwrap import shorten
@@ -206,18 +206,10 @@ def hold_commands(rows: Sequence[Row]) -> tuple[str, ...]:
 def contenders(results: Results) -> Section:
     found = results.get("throughput", {})
     rows = found.get("summary", [])
-    panels = [
-        Panel(
-            ROUTES[name],
-            "requests a second",
-            bars=tuple(
-                Bar(contender(row), row["requests_a_second"], rate_and_ratio(row), row["contender"].startswith("items"))
-                for row in rows
-                if row["route"] == name
-            ),
-        )
-        for name in MEASURED_ROUTES
-    ]
+
+    def bar(row: Row) -> Bar:
+        return Bar(contender(row), row["requests_a_second"], rate_and_ratio(row), row["contender"].startswith("items"))
+
     cells = tuple((contender(row), route(row), *measured(row), times(row["ratio"])) for row in rows)
     columns = ("contender", "route", *MEASURED, "ours ÷ it")
     return Section(
@@ -227,7 +219,7 @@ def contenders(results: Results) -> Section:
         "ratio of ours with HAProxy to it in the same round. Contenders have the same caches and do the same work; as "
         "published has no cache, and calls out on every route.",
         ("bench/throughput.py",),
-        drawn("Requests a second of each contender", panels),
+        drawn("Requests a second of each contender", by_route(rows, "requests a second", bar)),
         (Table(columns, cells),) if rows else (),
     )
 
@@ -274,19 +266,10 @@ def by_connections(row: Row) -> float:
 def open_loop(results: Results) -> Section:
     rows = results.get("throughput", {}).get("open_loop", [])
     goal = (P99_TO_P50, f"goal ≤ {P99_TO_P50:g}")
-    panels = [
-        Panel(
-            ROUTES[name],
-            "p99 ÷ p50",
-            bars=tuple(
-                Bar(contender(row), row["p99_to_p50"], f"{row['p99_to_p50']:g}", True)
-                for row in rows
-                if row["route"] == name
-            ),
-            goal=goal,
-        )
-        for name in MEASURED_ROUTES
-    ]
+
+    def bar(row: Row) -> Bar:
+        return Bar(contender(row), row["p99_to_p50"], f"{row['p99_to_p50']:g}", True)
+
     cells = tuple(
         (contender(row), route(row), f"{row['rate']:,.0f}", *measured(row), f"{row['p99_to_p50']:g}") for row in rows
     )
@@ -294,7 +277,7 @@ def open_loop(results: Results) -> Section:
         "Tail latency, open-loop",
         "Arrivals that do not wait for answers, at random moments, at 70 % of the most that the same generator gets.",
         ("bench/throughput.py",),
-        drawn("p99 divided by p50", panels),
+        drawn("p99 divided by p50", by_route(rows, "p99 ÷ p50", bar, goal)),
         (Table(("contender", "route", "arrivals a second", *MEASURED, "p99 ÷ p50"), cells),) if rows else (),
     )
 
@@ -303,18 +286,10 @@ def engines(results: Results) -> Section:
     found = results.get("engines", {})
     rows = found.get("summary", [])
     default = rows[0]["engine"] if rows else ""
-    panels = [
-        Panel(
-            ROUTES[name],
-            "requests a second",
-            bars=tuple(
-                Bar(row["engine"], row["requests_a_second"], rate_and_default(row, default), row["engine"] == default)
-                for row in rows
-                if row["route"] == name
-            ),
-        )
-        for name in MEASURED_ROUTES
-    ]
+
+    def bar(row: Row) -> Bar:
+        return Bar(row["engine"], row["requests_a_second"], rate_and_default(row, default), row["engine"] == default)
+
     cells = tuple(
         (row["engine"], route(row), *measured(row), f"{row['memory_mib']:,.0f} MiB", times(row["ratio"]))
         for row in rows
@@ -325,7 +300,7 @@ def engines(results: Results) -> Section:
         f"The same release under each app_server_engine, over HAProxy, {found.get('connections', 64)} connections, "
         f"{found.get('workers', 2)} workers.",
         ("bench/engines.py",),
-        drawn("Requests a second of each engine", panels),
+        drawn("Requests a second of each engine", by_route(rows, "requests a second", bar)),
         (Table(columns, cells),) if rows else (),
     )
 
@@ -333,18 +308,10 @@ def engines(results: Results) -> Section:
 def observers(results: Results) -> Section:
     found = results.get("observers", {})
     rows = found.get("summary", [])
-    panels = [
-        Panel(
-            ROUTES[name],
-            "requests a second ÷ those with none",
-            bars=tuple(
-                Bar(row["variant"], row["ratio"], f"{row['ratio']:.2f}", row["variant"] == "none")
-                for row in rows
-                if row["route"] == name
-            ),
-        )
-        for name in MEASURED_ROUTES
-    ]
+
+    def bar(row: Row) -> Bar:
+        return Bar(row["variant"], row["ratio"], f"{row['ratio']:.2f}", row["variant"] == "none")
+
     cells = tuple(
         (row["variant"], route(row), *measured(row), times(row["ratio"]), times(row["p99_ratio"]), f"{row['unsent']:,}")
         for row in rows
@@ -357,7 +324,10 @@ def observers(results: Results) -> Section:
         "same round. What takes the traces is a process on the app host, so that its CPU time is in it too; spans that "
         "are made faster than it takes them are dropped, and counted as not sent.",
         ("bench/observers.py",),
-        drawn("Requests a second with what watches, divided by those with none", panels),
+        drawn(
+            "Requests a second with what watches, divided by those with none",
+            by_route(rows, "requests a second ÷ those with none", bar),
+        ),
         (Table(columns, cells),) if rows else (),
     )
 
@@ -365,18 +335,10 @@ def observers(results: Results) -> Section:
 def profiles(results: Results) -> Section:
     found = results.get("profiles", {})
     rows = sorted(found.get("rows", []), key=lambda row: (row["route"], row["version"] != "before"))
-    panels = [
-        Panel(
-            ROUTES[name],
-            "CPU of one request, µs",
-            bars=tuple(
-                Bar(row["version"], row["cpu_us_each"], f"{row['cpu_us_each']:,.0f}", row["version"] == "after")
-                for row in rows
-                if row["route"] == name
-            ),
-        )
-        for name in MEASURED_ROUTES
-    ]
+
+    def bar(row: Row) -> Bar:
+        return Bar(row["version"], row["cpu_us_each"], f"{row['cpu_us_each']:,.0f}", row["version"] == "after")
+
     columns = ("service", "route", "requests a second", "CPU of one request", "of the load balancer", "failed")
     cells = tuple(
         (
@@ -392,7 +354,7 @@ def profiles(results: Results) -> Section:
         "after. CPU time is that of its processes, and of the load balancer's, divided by the requests; the flame "
         "graphs are of its workers under the same load.",
         ("bench/profiles.py",),
-        drawn("CPU time of one request, before and after", panels),
+        drawn("CPU time of one request, before and after", by_route(rows, "CPU of one request, µs", bar)),
         (Table(columns, cells),) if rows else (),
         tuple((f"{row['version']}, {route(row)}", row["flame_graph"]) for row in rows),
     )
@@ -563,6 +525,16 @@ def rate_and_default(row: Row, default: str) -> str:
     rate = f"{row['requests_a_second']:,.0f}"
     ratio = "" if row["engine"] == default else f"{times(row['ratio'])} "
     return f"{rate}, {ratio}the default"
+
+
+def by_route(
+    rows: Sequence[Row], x: str, bar: Callable[[Row], Bar], goal: tuple[float, str] | None = None
+) -> list[Panel]:
+    """Return a panel for each of MEASURED_ROUTES, with the bars of its rows."""
+    return [
+        Panel(ROUTES[name], x, bars=tuple(bar(row) for row in rows if row["route"] == name), goal=goal)
+        for name in MEASURED_ROUTES
+    ]
 
 
 def drawn(title: str, panels: Sequence[Panel]) -> tuple[Chart, ...]:

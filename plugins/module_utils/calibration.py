@@ -16,21 +16,29 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from ansible_collections.c50k.stack.plugins.module_utils.capacity import KIB, MEASURED_TIERS, MIB
 
 GENERATOR = "load_generator"
 # A load generator that uses more of its cores measures itself.
 GENERATOR_SHARE = 0.9
-# Seconds with everybody there, cores that a tier uses, and bytes that it grows by, below which the rest weighs more.
+# Seconds with everybody there, and cores and bytes that a tier uses more than at rest, of which less may be by chance.
 LEAST_SECONDS = 5
-LEAST_CORES = 0.1
+LEAST_CORES = 0.02
 LEAST_GROWTH = 16 * MIB
 
 
 class CalibrationError(ValueError):
     """The test tells nothing of the fleet. The message says why, and what to do."""
+
+
+class Span(NamedTuple):
+    """From one second to another, both with it; ``said`` names it in what is refused."""
+
+    first: int
+    last: int
+    said: str
 
 
 @dataclass(frozen=True)
@@ -42,29 +50,24 @@ class Host:
     cores: float
     used: Mapping[int, tuple[float, int]]
 
-    def busy(self, first: int, last: int) -> float:
-        """Return how many of its cores were busy between two seconds."""
-        seconds = self._between(first, last)
-        if len(seconds) < 2:
-            raise CalibrationError(
-                f"{self.name} told nothing of what it used while all were there. Its journal says why "
-                "(journalctl -u host-usage); then test again."
-            )
+    def busy(self, span: Span) -> float:
+        """Return how many of its cores were busy."""
+        seconds = self._told(span)
         return (self.used[seconds[-1]][0] - self.used[seconds[0]][0]) / (seconds[-1] - seconds[0])
 
-    def growth(self, first: int, last: int, began: int) -> float:
-        """Return how many bytes more it held between two seconds than before the test began."""
-        before, during = self._between(0, began - 1), self._between(first, last)
-        if not before or not during:
-            raise CalibrationError(
-                f"{self.name} told nothing of its memory {'while all were there' if before else 'before the test'}. "
-                "Its journal says why (journalctl -u host-usage); then test again."
-            )
-        means = [sum(self.used[second][1] for second in seconds) / len(seconds) for seconds in (before, during)]
-        return means[1] - means[0]
+    def held(self, span: Span) -> float:
+        """Return how many bytes it held, on average."""
+        seconds = self._told(span)
+        return sum(self.used[second][1] for second in seconds) / len(seconds)
 
-    def _between(self, first: int, last: int) -> list[int]:
-        return [second for second in sorted(self.used) if first <= second <= last]
+    def _told(self, span: Span) -> list[int]:
+        seconds = [second for second in sorted(self.used) if span.first <= second <= span.last]
+        if len(seconds) < 2:
+            raise CalibrationError(
+                f"{self.name} told nothing of what it used {span.said}. Its journal says why "
+                "(journalctl -u host-usage); then test again."
+            )
+        return seconds
 
 
 def read_usage(lines: Iterable[str]) -> dict[int, tuple[float, int]]:
@@ -91,10 +94,11 @@ def calibrate(
     :raises CalibrationError: the test failed, was too small, or the load generators were its limit.
     """
     refuse_failed(plan, figures)
-    first, last = figures["held_from"], figures["held_until"]
+    before = Span(0, figures["began"] - 1, "before the test")
+    meanwhile = Span(figures["held_from"], figures["held_until"], "while all were there")
     is_held = plan["tool"] == "hold"
     if not is_held:
-        refuse_limit(hosts, first, last)
+        refuse_limit(hosts, meanwhile)
     name = "request_kib" if is_held else "requests_per_core"
     found: dict[str, dict[str, Any]] = {tier: dict(measured.get(tier) or {}) for tier in MEASURED_TIERS}
     says = []
@@ -103,9 +107,9 @@ def calibrate(
         if not members:
             continue
         if is_held:
-            value, said = held_kib(tier, members, figures, plan["amount"])
+            value, said = held_kib(tier, members, before, meanwhile, plan["amount"])
         else:
-            value, said = per_core(tier, members, figures)
+            value, said = per_core(tier, members, before, meanwhile, figures["requests_per_second"])
         found[tier][name] = value
         says.append(said)
     if not says:
@@ -128,10 +132,10 @@ def refuse_failed(plan: Mapping[str, Any], figures: Mapping[str, Any]) -> None:
         )
 
 
-def refuse_limit(hosts: Sequence[Host], first: int, last: int) -> None:
+def refuse_limit(hosts: Sequence[Host], meanwhile: Span) -> None:
     generators = [host for host in hosts if host.tier == GENERATOR]
     for host in generators:
-        busy = host.busy(first, last)
+        busy = host.busy(meanwhile)
         if busy >= GENERATOR_SHARE * host.cores:
             raise CalibrationError(
                 f"{host.name} was the limit, with {busy:.2f} of its {host.cores:g} cores busy: the test measured the "
@@ -140,26 +144,27 @@ def refuse_limit(hosts: Sequence[Host], first: int, last: int) -> None:
             )
 
 
-def per_core(tier: str, members: Sequence[Host], figures: Mapping[str, Any]) -> tuple[float, str]:
-    """Return the requests a second that a busy core of the tier answers, and a line on it."""
-    busy = sum(host.busy(figures["held_from"], figures["held_until"]) for host in members)
-    if busy < LEAST_CORES:
+def per_core(tier: str, members: Sequence[Host], before: Span, meanwhile: Span, rate: float) -> tuple[float, str]:
+    """Return the requests a second that a busy core of the tier answers, of *rate* in all, and a line on it."""
+    rest = sum(host.busy(before) for host in members)
+    busy = sum(host.busy(meanwhile) for host in members) - rest
+    if busy < max(LEAST_CORES, rest):
         raise CalibrationError(
-            f"The hosts of {tier} used {busy:.2f} cores, which is what they use at rest: set load_test_users to more."
+            f"The hosts of {tier} had {rest:.2g} cores busy before the test and {busy:.2g} more with the requests, "
+            "which may be by chance: set load_test_users to more "
+            f"({max(LEAST_CORES, rest):.2g} of a core tells something)."
         )
-    value = float(f"{figures['requests_per_second'] / busy:.3g}")
+    value = float(f"{rate / busy:.3g}")
     cores = sum(host.cores for host in members)
-    rate = figures["requests_per_second"]
     return (
         value,
-        f"{tier}: {value:,g} requests a second and core ({rate:,.0f} a second, {busy:.2f} of {cores:g} cores busy)",
+        f"{tier}: {value:,g} requests a second and core ({rate:,.0f} a second kept {busy:.2f} of {cores:g} cores busy)",
     )
 
 
-def held_kib(tier: str, members: Sequence[Host], figures: Mapping[str, Any], amount: int) -> tuple[int, str]:
+def held_kib(tier: str, members: Sequence[Host], before: Span, meanwhile: Span, amount: int) -> tuple[int, str]:
     """Return the KiB of a host of the tier that one request in flight takes, and a line on it."""
-    first, last = figures["held_from"], figures["held_until"]
-    growth = sum(host.growth(first, last, figures["began"]) for host in members)
+    growth = sum(host.held(meanwhile) - host.held(before) for host in members)
     if growth < LEAST_GROWTH:
         raise CalibrationError(
             f"The hosts of {tier} held {growth / MIB:.1f} MiB more with {amount:,} requests in flight than before, "

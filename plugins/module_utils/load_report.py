@@ -150,13 +150,13 @@ def figures(run: Run, amount: int) -> dict[str, Any]:
     everything = total(routes)
     active = run.active_by_second()
     held = [second for second, number in active.items() if number >= amount]
-    while_held = sum(total(run.seconds.get(second, {})).requests for second in held)
     first, last = longest(held)
+    while_held = total(run.between(first, last)).requests
     return {
         "began": run.first,
         "seconds": len(active),
         **summary(everything),
-        "requests_per_second": round(while_held / len(held), 1) if held else 0.0,
+        "requests_per_second": round(while_held / (last - first + 1), 1),
         "failed_share": everything.failed / everything.requests if everything.requests else 0.0,
         "most_active": max(active.values()),
         # from one sight of them all to the last one

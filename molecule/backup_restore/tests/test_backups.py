@@ -14,11 +14,13 @@ from typing import Any
 
 import boto3
 import pytest
+from ansible_collections.c50k.stack.plugins.module_utils.report import age, moment
 from botocore.config import Config
 from conftest import CLIENTS, SECRETS, Fleet, eventually, play
 
 CLIENTS_ADDRESS = "198.51.100.251"
 REPOSITORY = "/var/lib/pgbackrest"
+DRILL = "restore_drill-main.json"
 # The repository on a disk of so many MiB more than it has, and back.
 ON_A_SMALL_DISK = f"""set -e; systemctl stop pgbackrest; mv {REPOSITORY} {REPOSITORY}.own; mkdir -m 750 {REPOSITORY}
 mount -t tmpfs -o size=$(($(du -sm {REPOSITORY}.own | cut -f1) + 3))m,mode=750 tmpfs {REPOSITORY}
@@ -81,10 +83,9 @@ def refused(playbook: str, **variables: Any) -> str:
     return " ".join(run.stdout.split())
 
 
-def drilled(folder: Path, **variables: Any) -> dict[str, Any]:
-    report = folder / "drill.json"
-    played("restore_drill", restore_drill_report=str(report), **variables)
-    return dict(json.loads(report.read_text()))
+def drilled(reports: Path, **variables: Any) -> dict[str, Any]:
+    played("restore_drill", stack_reports=str(reports), **variables)
+    return dict(json.loads((reports / DRILL).read_text()))
 
 
 def streams(host: Any) -> bool:
@@ -109,6 +110,11 @@ def second(fleet: Fleet) -> Any:
 @pytest.fixture(scope="module")
 def repository(fleet: Fleet) -> Any:
     return fleet.tier("backup")[0]
+
+
+@pytest.fixture(scope="module")
+def reports(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("reports")
 
 
 def test_a_backup_is_made_and_encrypted(first: Any, repository: Any) -> None:
@@ -188,13 +194,11 @@ def test_a_lost_disk_comes_back_without_a_word_where_nothing_runs(fleet: Fleet, 
     assert streams(second) and written(second) == written(first)
 
 
-def test_a_drill_proves_the_backup_and_leaves_nothing(
-    fleet: Fleet, first: Any, repository: Any, tmp_path: Path
-) -> None:
+def test_a_drill_proves_the_backup_and_leaves_nothing(fleet: Fleet, first: Any, repository: Any, reports: Path) -> None:
     write(first, "before the drill")
     switch(first)
     timelines = repository.check_output(f"find {REPOSITORY}/archive -name '*.history'")
-    report = drilled(tmp_path)
+    report = drilled(reports)
     assert report["differences"] == [] and report["rows"] >= 2 and report["tables"] >= 2
     assert 0 < report["rpo_seconds"] < 100 and 0 < report["rto_seconds"] < 100
     (drill,) = fleet.tier("drill")
@@ -202,6 +206,20 @@ def test_a_drill_proves_the_backup_and_leaves_nothing(
     assert drill.check_output("ls /var/lib/postgresql/17") == ""
     # the drill's server began a timeline of its own, and told nobody
     assert repository.check_output(f"find {REPOSITORY}/archive -name '*.history'") == timelines
+
+
+def test_the_evidence_page_has_the_age_of_the_backup_and_the_drill(repository: Any, reports: Path) -> None:
+    backup = info(repository)["backup"][-1]
+    stop = backup["timestamp"]["stop"]
+    began = int(time.time())
+    said = played("report", stack_reports=str(reports))
+    html = (reports / "report.html").read_text()
+    row = f"<td>{backup['label']}<small>{moment(stop)}</small></td>"
+    assert any(f"{row}<td>{age(now - stop)}</td>" in html for now in range(began, int(time.time()) + 1))
+    drill = json.loads((reports / DRILL).read_text())
+    assert f"<td>{drill['rpo_seconds']:g} s</td><td>{drill['rto_seconds']:g} s</td>" in html
+    assert f"{drill['rows']:,} rows in {drill['tables']} tables, " in html and "all the same" in html
+    assert "Missing: No backup" not in said and "Missing: No restore drill" not in said
 
 
 def test_a_repository_that_is_away_gets_its_wal_later(first: Any, repository: Any) -> None:

@@ -29,9 +29,12 @@ def figures(**values: Any) -> dict[str, Any]:
     return {**base, "requests": 9000, "failed": 0, "requests_per_second": 600.0, **values}
 
 
-def host(name: str, tier: str, busy: float = 0.5, growth: int = 0, cores: float = 2.0) -> Host:
-    """So many busy cores all the time, and so many bytes more from second 105 on."""
-    used = {second: (1000 + busy * second, 500 * MIB + (growth if second >= 105 else 0)) for second in range(95, 140)}
+def host(name: str, tier: str, busy: float = 0.5, growth: int = 0, cores: float = 2.0, rest: float = 0.0) -> Host:
+    """So many busy cores at rest; so many more, and so many bytes more, from second 105 on."""
+    used = {
+        second: (1000 + rest * second + busy * max(0, second - 105), 500 * MIB + (growth if second >= 105 else 0))
+        for second in range(95, 140)
+    }
     return Host(name, tier, cores, used)
 
 
@@ -51,7 +54,22 @@ def test_users_tell_what_a_core_answers() -> None:
         "load_balancer": {"requests_per_core": 1200.0},
         "by": {"request_kib": "hold", "requests_per_core": "k6, 40 users, scenario mixed, 1970-01-01 00:01 UTC"},
     }
-    assert found["says"][0] == "app_server: 600 requests a second and core (600 a second, 1.00 of 4 cores busy)"
+    assert found["says"][0] == ("app_server: 600 requests a second and core (600 a second kept 1.00 of 4 cores busy)")
+
+
+@pytest.mark.parametrize("rest", [0.0, 0.05])
+@pytest.mark.parametrize("rate", [100.0, 900.0])
+def test_what_a_host_does_at_rest_is_no_work_of_the_users(rate: float, rest: float) -> None:
+    hosts = fleet(busy=rate * 0.001, rest=rest)
+    found = calibrate(USERS, figures(requests_per_second=rate), hosts, {})["measured"]
+    assert found["app_server"] == {"requests_per_core": 500.0}
+    assert found["load_balancer"] == {"requests_per_core": 1000.0}
+
+
+def test_users_tell_no_memory_and_leave_what_is_known_of_it() -> None:
+    found = calibrate(USERS, figures(), fleet(growth=40 * MIB), {"load_balancer": {"request_kib": 21}})["measured"]
+    assert "request_kib" not in found["app_server"]
+    assert found["load_balancer"]["request_kib"] == 21
 
 
 def test_held_requests_tell_what_each_takes() -> None:
@@ -67,10 +85,12 @@ def test_held_requests_tell_what_each_takes() -> None:
         (USERS, {"most_active": 39}, fleet(), "All 40 users were there for 20 s"),
         (USERS, {"seconds_held": 2}, fleet(), "set load_test_seconds to more"),
         (USERS, {}, [*fleet(), host("gen-2", "load_generator", busy=1.9)], "gen-2 was the limit, with 1.90 of its 2"),
-        (USERS, {}, fleet(busy=0.01), "hosts of app_server used 0.02 cores"),
-        (USERS, {}, [Host("app-1", "app_server", 2.0, {})], "app-1 told nothing of what it used"),
+        (USERS, {}, fleet(busy=0.005), "hosts of app_server had 0 cores busy before the test and 0.01 more with"),
+        (USERS, {}, fleet(busy=0.25, rest=0.3), "set load_test_users to more .0.6 of a core tells something"),
+        (USERS, {"held_from": 150, "held_until": 170}, fleet(), "gen-1 told nothing of what it used while all were"),
+        (USERS, {"began": 96}, fleet(), "app-1 told nothing of what it used before the test"),
         (HELD, {}, fleet(growth=MIB), "held 2.0 MiB more with 2,000 requests"),
-        (HELD, {"began": 90}, fleet(growth=40 * MIB), "app-1 told nothing of its memory before the test"),
+        (HELD, {"began": 90}, fleet(growth=40 * MIB), "app-1 told nothing of what it used before the test"),
         (USERS, {}, [host("gen-1", "load_generator")], "no app_server and no load_balancer"),
     ],
 )
@@ -86,7 +106,8 @@ def test_half_a_line_is_left_out() -> None:
 
 
 def test_the_filter_reads_what_the_hosts_told() -> None:
-    told = "\n".join(json.dumps({"time": second, "cpu": second * 0.5, "memory": 1}) for second in range(95, 140))
+    used = host("app-1", "app_server").used.items()
+    told = "\n".join(json.dumps({"time": second, "cpu": cpu, "memory": memory}) for second, (cpu, memory) in used)
     hostvars = {"app-1": {"ansible_facts": {"capacity": {"cores": 2}}, "load_test_usage": {"stdout": told}}}
     found = load_test_calibration(figures(), USERS, {"app_server": ["app-1"]}, hostvars, {})
     assert found["measured"]["app_server"] == {"requests_per_core": 1200.0}

@@ -82,6 +82,13 @@ def test_the_rate_is_that_of_the_seconds_with_all_of_them() -> None:
     assert figures(ran(one=lines), amount=6)["requests_per_second"] == 0
 
 
+def test_the_rate_is_that_of_the_longest_time_with_all_of_them() -> None:
+    counts = [(5, 1), (5, 1), (4, 9), (5, 7), (5, 7), (5, 7)]
+    lines = [sample(100 + second, active, {"1": ended}) for second, (active, ended) in enumerate(counts)]
+    found = figures(ran(one=lines), amount=5)
+    assert (found["held_from"], found["held_until"], found["requests_per_second"]) == (103, 105, 7)
+
+
 def test_nothing_counted_is_an_error() -> None:
     with pytest.raises(ValueError, match="No load generator counted anything"):
         figures(ran(one=[]), 5)

@@ -76,6 +76,7 @@ def test_of_a_unit_the_process_counts_that_is_nearest_to_its_limit(tmp_path: Pat
     process(tmp_path, 11, "haproxy.service", 9, 1000)
     process(tmp_path, 12, "app.service", 2, 64)
     process(tmp_path, 13, "user.slice", 60, 64)
+    process(tmp_path, 14, "ssh.service", 6, 1)
     assert list(host_metrics.open_files(tmp_path)) == [
         'stack_unit_open_files{unit="app.service"} 2',
         'stack_unit_open_files_limit{unit="app.service"} 64',

@@ -50,6 +50,8 @@ def open_files(proc: Path = Path("/proc")) -> Lines:
             number = len(os.listdir(process / "fd"))
         except OSError:
             continue  # it has ended
+        if number > int(limit[1]):
+            continue  # one that is to open none any more, as sshd before a login
         known = most.get(unit[1], (0, 1))
         if number / int(limit[1]) >= known[0] / known[1]:
             most[unit[1]] = number, int(limit[1])

@@ -56,7 +56,7 @@ def play(playbook: str, inventory: Path = INVENTORY, **variables: Any) -> subpro
 
 
 def account(method: str, path: str, **body: Any) -> dict[str, Any]:
-    """Ask the lab's API as the fleet's owner would by hand, and as patiently: all scenarios share the token's limits."""
+    """Ask the lab's API as the fleet's owner would by hand, and as patiently: scenarios share the token's limits."""
     token = Path("/var/lib/c50k-lab/token").read_text().strip()
     while True:
         answer = httpx.request(

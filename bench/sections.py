@@ -207,7 +207,7 @@ def contenders(results: Results) -> Section:
     found = results.get("throughput", {})
     rows = found.get("summary", [])
 
-    def bar(row: Row) -> Bar:
+    def as_bar(row: Row) -> Bar:
         return Bar(contender(row), row["requests_a_second"], rate_and_ratio(row), row["contender"].startswith("items"))
 
     cells = tuple((contender(row), route(row), *measured(row), times(row["ratio"])) for row in rows)
@@ -219,7 +219,7 @@ def contenders(results: Results) -> Section:
         "ratio of ours with HAProxy to it in the same round. Contenders have the same caches and do the same work; as "
         "published has no cache, and calls out on every route.",
         ("bench/throughput.py",),
-        drawn("Requests a second of each contender", by_route(rows, "requests a second", bar)),
+        drawn("Requests a second of each contender", by_route(rows, "requests a second", as_bar)),
         (Table(columns, cells),) if rows else (),
     )
 
@@ -267,7 +267,7 @@ def open_loop(results: Results) -> Section:
     rows = results.get("throughput", {}).get("open_loop", [])
     goal = (P99_TO_P50, f"goal ≤ {P99_TO_P50:g}")
 
-    def bar(row: Row) -> Bar:
+    def as_bar(row: Row) -> Bar:
         return Bar(contender(row), row["p99_to_p50"], f"{row['p99_to_p50']:g}", True)
 
     cells = tuple(
@@ -277,7 +277,7 @@ def open_loop(results: Results) -> Section:
         "Tail latency, open-loop",
         "Arrivals that do not wait for answers, at random moments, at 70 % of the most that the same generator gets.",
         ("bench/throughput.py",),
-        drawn("p99 divided by p50", by_route(rows, "p99 ÷ p50", bar, goal)),
+        drawn("p99 divided by p50", by_route(rows, "p99 ÷ p50", as_bar, goal)),
         (Table(("contender", "route", "arrivals a second", *MEASURED, "p99 ÷ p50"), cells),) if rows else (),
     )
 
@@ -287,7 +287,7 @@ def engines(results: Results) -> Section:
     rows = found.get("summary", [])
     default = rows[0]["engine"] if rows else ""
 
-    def bar(row: Row) -> Bar:
+    def as_bar(row: Row) -> Bar:
         return Bar(row["engine"], row["requests_a_second"], rate_and_default(row, default), row["engine"] == default)
 
     cells = tuple(
@@ -300,7 +300,7 @@ def engines(results: Results) -> Section:
         f"The same release under each app_server_engine, over HAProxy, {found.get('connections', 64)} connections, "
         f"{found.get('workers', 2)} workers.",
         ("bench/engines.py",),
-        drawn("Requests a second of each engine", by_route(rows, "requests a second", bar)),
+        drawn("Requests a second of each engine", by_route(rows, "requests a second", as_bar)),
         (Table(columns, cells),) if rows else (),
     )
 
@@ -309,7 +309,7 @@ def observers(results: Results) -> Section:
     found = results.get("observers", {})
     rows = found.get("summary", [])
 
-    def bar(row: Row) -> Bar:
+    def as_bar(row: Row) -> Bar:
         return Bar(row["variant"], row["ratio"], f"{row['ratio']:.2f}", row["variant"] == "none")
 
     cells = tuple(
@@ -326,7 +326,7 @@ def observers(results: Results) -> Section:
         ("bench/observers.py",),
         drawn(
             "Requests a second with what watches, divided by those with none",
-            by_route(rows, "requests a second ÷ those with none", bar),
+            by_route(rows, "requests a second ÷ those with none", as_bar),
         ),
         (Table(columns, cells),) if rows else (),
     )
@@ -336,7 +336,7 @@ def profiles(results: Results) -> Section:
     found = results.get("profiles", {})
     rows = sorted(found.get("rows", []), key=lambda row: (row["route"], row["version"] != "before"))
 
-    def bar(row: Row) -> Bar:
+    def as_bar(row: Row) -> Bar:
         return Bar(row["version"], row["cpu_us_each"], f"{row['cpu_us_each']:,.0f}", row["version"] == "after")
 
     columns = ("service", "route", "requests a second", "CPU of one request", "of the load balancer", "failed")
@@ -354,7 +354,7 @@ def profiles(results: Results) -> Section:
         "after. CPU time is that of its processes, and of the load balancer's, divided by the requests; the flame "
         "graphs are of its workers under the same load.",
         ("bench/profiles.py",),
-        drawn("CPU time of one request, before and after", by_route(rows, "CPU of one request, µs", bar)),
+        drawn("CPU time of one request, before and after", by_route(rows, "CPU of one request, µs", as_bar)),
         (Table(columns, cells),) if rows else (),
         tuple((f"{row['version']}, {route(row)}", row["flame_graph"]) for row in rows),
     )
@@ -528,11 +528,11 @@ def rate_and_default(row: Row, default: str) -> str:
 
 
 def by_route(
-    rows: Sequence[Row], x: str, bar: Callable[[Row], Bar], goal: tuple[float, str] | None = None
+    rows: Sequence[Row], x: str, as_bar: Callable[[Row], Bar], goal: tuple[float, str] | None = None
 ) -> list[Panel]:
     """Return a panel for each of MEASURED_ROUTES, with the bars of its rows."""
     return [
-        Panel(ROUTES[name], x, bars=tuple(bar(row) for row in rows if row["route"] == name), goal=goal)
+        Panel(ROUTES[name], x, bars=tuple(as_bar(row) for row in rows if row["route"] == name), goal=goal)
         for name in MEASURED_ROUTES
     ]
 

@@ -70,7 +70,7 @@ async def traced(release: str, credentials: Mapping[str, str]) -> AsyncIterator[
 
 
 class Traced:
-    """Each request is a trace; what is not sampled costs next to nothing."""
+    """Each request is a trace; one that is not sampled has no span."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

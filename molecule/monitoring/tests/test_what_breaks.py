@@ -140,7 +140,7 @@ def test_nginx_is_asked_where_it_is_the_load_balancer(
     eventually(lambda: query(prometheus, f'nginx_up{{job="nginx", instance="{balancer}"}} == 1'), 60, "it is asked")
 
     def requests() -> float:
-        (row,) = query(prometheus, "nginx_http_requests_total")
+        (row,) = query(prometheus, f'max(nginx_http_requests_total{{instance="{balancer}"}})')
         return float(row["value"][1])
 
     before = requests()

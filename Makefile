@@ -19,7 +19,7 @@ test: bootstrap
 lint: bootstrap
 	@tests/lint
 
-# The numbers, in bench/results, and the page that shows them; SMOKE=1 for ten minutes of it.
+# The numbers, in bench/results, and the page that shows them; SMOKE=1 for a part of it, in less than ten minutes.
 bench: bootstrap
 	@bench/run
 

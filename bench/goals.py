@@ -156,7 +156,7 @@ def open_loop(results: Results) -> Figure:
 
 def failover(results: Results) -> Figure:
     rows = results.get("failover", {}).get("losses", [])
-    name = "no write acknowledged, when the primary's host loses its power"
+    name = "longest time without an acknowledged write, when the primary's host loses its power"
     goal = f"≤ {FAILOVER_SECONDS:g} s, none lost"
     readings = [Reading("PostgreSQL", "not measured", None)]
     if rows:

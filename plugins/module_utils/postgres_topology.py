@@ -32,13 +32,13 @@ def topology(states: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     primaries = [host for host in initialised if not states[host]["in_recovery"]]
     if len(primaries) > 1:
         raise TopologyError(
-            f"{' and '.join(primaries)} are both primaries of one cluster. Decide which holds the newer writes, stop "
-            "PostgreSQL on the others and remove their data directories; they then come back as replicas."
+            f"{' and '.join(primaries)} are both primaries of one cluster. Decide which is to lose what the other has "
+            "not got, and make it a replica: rejoin.yml -e rejoin=HOST."
         )
     if initialised and not primaries:
         raise TopologyError(
             f"Of this cluster only replicas are left ({', '.join(initialised)}): its primary is not in the inventory "
-            "or does not answer. Bring it back, or promote a replica by hand; no other is initialised beside them."
+            "or does not answer. Bring it back, or run promote.yml; no other is initialised beside them."
         )
     primary = primaries[0] if primaries else members[0]
     return {"primary": primary, "replicas": [host for host in members if host != primary]}

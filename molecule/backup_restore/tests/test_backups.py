@@ -175,7 +175,7 @@ def test_a_restore_that_cannot_be_leaves_all_as_it_was(fleet: Fleet, first: Any,
     """There is no WAL yet that reaches the moment, and there will be none, as nobody writes."""
     moment = sql(first, "SELECT now()")
     said = refused("restore", target=moment, restore_replaces=fleet.names("postgres")[0])
-    assert "Nothing was restored, see above. The members run again, as they were." in said
+    assert "Nothing was restored, see above. It runs again, as it was." in said
     assert "after the restore" in written(first)
     eventually(lambda: streams(second), 30, "the replica streams")
     assert first.check_output("ls /var/lib/postgresql/17") == "main\nmain.replaced"

@@ -105,6 +105,16 @@ def test_nothing_is_promoted_beside_a_primary_that_answers() -> None:
     )
 
 
+def test_nothing_is_shut_down_where_no_member_answers() -> None:
+    refused = play("promote", ansible_port=9)
+    assert refused.returncode == 2
+    assert "answers over SSH within 10 s. There is nothing to promote, and nothing is shut down" in " ".join(
+        refused.stdout.split()
+    )
+    states = {row["label"]: row["status"] for row in account("GET", "/linode/instances")["data"]}
+    assert {states[name] for name in NAMES} == {"running"}
+
+
 def test_a_switchover_and_back(fleet: Fleet, primary: Any, replicas: list[Any]) -> None:
     with accounted(ssh(fleet), fleet.front_door, lambda: NAMES[0]):
         for name in (NAMES[1], NAMES[0]):
@@ -122,7 +132,10 @@ def test_a_lost_primary_is_replaced_and_comes_back_as_a_replica(fleet: Fleet) ->
     behind.check_output("systemctl stop postgresql@17-main")
     sql(fleet.host(NAMES[0]), "create table before_the_loss ()", "app")
     eventually(lambda: sql(new, "select to_regclass('before_the_loss')", "app"), 10, "the table on a replica")
+    new.check_output("systemctl stop postgresql@17-main")
+    sql(fleet.host(NAMES[0]), "create table only_here ()", "app")
     lose_power(NAMES[0], 0)
+    new.check_output("systemctl start postgresql@17-main")
     behind.check_output("systemctl start postgresql@17-main")
     refused = play("promote", promote=NAMES[2])
     assert f"bytes of WAL that {NAMES[1]} has: those writes would be lost" in " ".join(refused.stdout.split())
@@ -144,7 +157,9 @@ def test_a_lost_primary_is_replaced_and_comes_back_as_a_replica(fleet: Fleet) ->
     run = play("rejoin")
     assert run.returncode == 0, run.stdout[-4000:]
     assert streams(new) == {"mol_postgres_postgres_1", "mol_postgres_postgres_3"}
+    assert "transactions that only this host had, and that are gone: 1" in " ".join(run.stdout.split())
     assert sql(fleet.host(NAMES[0]), "select count(*) from after_promotion", "app") == "0"
+    assert sql(fleet.host(NAMES[0]), "select to_regclass('only_here')", "app") == ""
 
 
 def forget_wal(primary: Any, replica: Any) -> None:

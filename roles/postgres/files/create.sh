@@ -9,7 +9,10 @@
   # A killed run may still be at work here: wait for it, and use what it made.
   exec 9<"${data%/*}"
   flock -w 3600 9 || { echo "Another run has been creating $data for an hour; end it and run again." >&2; exit 1; }
-  [ ! -e "$data/global/pg_control" ] || exit 0
+  if [ -e "$data/global/pg_control" ]; then
+    rm -rf "$data.former"
+    exit
+  fi
   if [ -n "$(ls -A "$data" 2>/dev/null)" ]; then
     echo "$data holds files but no cluster; nothing is made over them. Move the directory away and run again." >&2
     exit 1
@@ -39,5 +42,7 @@
   sync "$partial"
   mv -T "$partial" "$data"
   sync "${data%/*}"
+  # What rejoin.sh had put aside.
+  rm -rf "$data.former"
   exit
 } </dev/null

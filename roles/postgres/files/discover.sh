@@ -9,9 +9,9 @@
   control=$(LC_ALL=C "$bin/pg_controldata" -D "$data")
   value() { printf '%s\n' "$control" | sed -n "s/^$1: *//p"; }
 
+  # Not by the state on disk: of data whose pg_rewind was cut off it says recovery too.
   recovery=false
-  case $(value 'Database cluster state') in 'in archive recovery' | 'shut down in recovery') recovery=true ;; esac
-  [ ! -e "$data/standby.signal" ] || recovery=true
+  if [ -e "$data/standby.signal" ] || [ -e "$data/recovery.signal" ]; then recovery=true; fi
 
   # Under Patroni the member that leads is primary, whatever the files of another still say. A new leader takes half a minute.
   failover=manual

@@ -5,25 +5,34 @@
   data=$1 bin=$2 unit=$3 conf=$4 conninfo=$5 slot=$6 create=$7
   as_postgres() { /usr/sbin/runuser -u postgres -- "$@"; }
   rewind() { as_postgres "$bin/pg_rewind" -D "$data" --source-server "$conninfo dbname=postgres" --config-file "$conf/postgresql.conf" "$@" 2>&1; }
+  # A dry run refuses what has crashed, and recovers nothing.
+  recover() {
+    case $(LC_ALL=C "$bin/pg_controldata" -D "$data" | sed -n 's/^Database cluster state: *//p') in
+      'in production' | 'shutting down' | 'in crash recovery')
+        as_postgres "$bin/postgres" --single -D "$data" -c "config_file=$conf/postgresql.conf" template1 >&2
+        ;;
+    esac
+  }
+  fork() { printf '%s\n' "$said" | sed -n "s/.*servers diverged at WAL location \([0-9A-F/]*\) on timeline \([0-9]*\).*/\\$1/p"; }
+  # What it had acknowledged, and the new primary never got.
+  lost() { as_postgres "$bin/pg_waldump" -p "$data/pg_wal" -t "$(fork 2)" -s "$(fork 1)" -r Transaction 2>/dev/null | grep -c COMMIT || true; }
 
   systemctl stop "$unit"
-  if [ -d "$data.former" ]; then
+  said=
+  if ! [ -e "$data/global/pg_control" ]; then
     : # the clone was cut off
-  elif said=$(rewind --dry-run); then
-    fork=$(printf '%s\n' "$said" | sed -n 's/.*servers diverged at WAL location \([0-9A-F/]*\) on timeline.*/\1/p')
-    # What it had acknowledged, and the new primary never got.
-    lost=$(as_postgres "$bin/pg_waldump" -p "$data/pg_wal" -s "${fork:-0/0}" -r Transaction 2>/dev/null | grep -c COMMIT || true)
-    rewind >/dev/null && echo "rewound to ${fork:-where it was}; transactions that only this host had, and that are gone: ${fork:+$lost}"
+  elif recover && said=$(rewind --dry-run) && { [ -z "$(fork 1)" ] || only_here=$(lost); } && rewind >&2; then
+    as_postgres touch "$data/standby.signal"
+    sync "$data/standby.signal"
+    at=$(fork 1)
+    echo "rewound to ${at:-where it was}; transactions that only this host had, and that are gone: ${only_here:-0}"
+    exit
   else
     printf '%s\n' "$said" >&2
+    rm -rf "$data.former"
     mv -T "$data" "$data.former"
   fi
-  if [ -d "$data.former" ]; then
-    as_postgres /bin/sh -euc "$create" create.sh "$data" "$bin" "$conninfo" "$slot"
-    rm -rf "$data.former"
-    echo "cloned anew"
-  fi
-  as_postgres touch "$data/standby.signal"
-  sync "$data/standby.signal"
+  as_postgres /bin/sh -euc "$create" create.sh "$data" "$bin" "$conninfo" "$slot"
+  echo "cloned anew; what only this host had is gone, uncounted"
   exit
 } </dev/null

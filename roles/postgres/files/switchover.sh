@@ -12,14 +12,25 @@
   sql() { as_postgres "$bin/psql" -XqAt -v ON_ERROR_STOP=1 -h /run/postgresql -p "$port" -d "$@"; }
   leader() { ctl list "$cluster" -f json | python3 -c 'import json, sys
 print(*(row["Member"] for row in json.load(sys.stdin) if row["Role"] == "Leader" and row["State"] == "running"))'; }
+  follows() { ctl list "$cluster" -f json | python3 -c 'import json, sys
+sys.exit(not any(row["Member"] == sys.argv[1] and row["Role"] in ("Sync Standby", "Quorum Standby") for row in json.load(sys.stdin)))' "$candidate"; }
 
   if [ -n "$patroni" ]; then
     [ "$(leader)" = "$name" ] || exit 0
+    end=$(($(date +%s) + 60))
+    until [ -z "$candidate" ] || follows; do
+      if [ "$(date +%s)" -ge "$end" ]; then
+        echo "$candidate does not confirm what $name writes, and cannot become primary: patronictl -c $patroni list." >&2
+        exit 1
+      fi
+      sleep 0.5
+    done
   fi
   # What is on disk already, the shutdown has not to write while others wait.
   sql postgres -c CHECKPOINT >/dev/null
-  holders=
-  trap 'kill $holders 2>/dev/null || true' EXIT
+  # Their backends: those of clients that are killed sleep on, with their locks.
+  release="SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'switchover'"
+  trap 'sql postgres -c "$release" >/dev/null 2>&1 || true' EXIT
   for database in $(sql postgres -c "SELECT datname FROM pg_database WHERE datallowconn AND NOT datistemplate"); do
     tables=$(sql "$database" -c "SELECT string_agg(oid::regclass::text, ', ') FROM pg_class
       WHERE relkind IN ('r', 'p') AND relpersistence = 'p' AND relnamespace::regnamespace::text NOT IN ('pg_catalog', 'information_schema')")
@@ -27,7 +38,6 @@ print(*(row["Member"] for row in json.load(sys.stdin) if row["Role"] == "Leader"
     # Those who write wait in the queue; the shutdown then tells them that nothing was done, and they ask again.
     sql "$database" -c "SET application_name = 'switchover'; SET lock_timeout = '5s'" \
       -c "BEGIN; LOCK TABLE $tables IN EXCLUSIVE MODE; SELECT pg_sleep(30)" >/dev/null 2>&1 &
-    holders="$holders $!"
     held="SELECT 1 FROM pg_stat_activity WHERE application_name = 'switchover' AND datname = '$database' AND wait_event = 'PgSleep'"
     end=$(($(date +%s) + 6))
     until [ -n "$(sql postgres -c "$held")" ]; do

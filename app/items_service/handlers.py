@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any, TypedDict
 
 import orjson
@@ -10,7 +11,7 @@ from starlette.endpoints import HTTPEndpoint
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
-from starlette.websockets import WebSocket
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from items_service.cache import SETTLE
 from items_service.changes import Changes
@@ -127,11 +128,12 @@ async def index(request: Request[State]) -> Response:
 
 async def echo(websocket: WebSocket) -> None:
     await websocket.accept()
-    while (message := await websocket.receive())["type"] == "websocket.receive":
-        if message.get("text") is not None:
-            await websocket.send_text(message["text"])
-        else:
-            await websocket.send_bytes(message["bytes"])
+    with suppress(WebSocketDisconnect):  # before it had its answer
+        while (message := await websocket.receive())["type"] == "websocket.receive":
+            if message.get("text") is not None:
+                await websocket.send_text(message["text"])
+            else:
+                await websocket.send_bytes(message["bytes"])
 
 
 def _written(written: Written, status: int) -> Response:

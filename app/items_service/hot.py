@@ -11,6 +11,7 @@ import random
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -21,6 +22,7 @@ FRESH = (0.3, 0.7)
 MOST = 10_000  # answers; beyond, all are dropped, as most are old
 WROTE = "wrote"  # the cookie of a client that has just written: the transaction, than which it reads nothing older
 _WROTE = WROTE.encode() + b"="
+ITEM = SimpleNamespace(path="/items/{id}")  # the route that such an answer is of
 
 
 @dataclass(slots=True)
@@ -75,6 +77,7 @@ class HotAnswers:
                 found = self._answers.get(scope["path"])
                 now = time.monotonic()
                 if found is not None and now < found.given_until and _is_plain(scope):
+                    scope["route"] = ITEM
                     await send(found.start)
                     await send(found.body)
                     self.given += 1

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable, Coroutine
 from typing import Any, NamedTuple
 
 import orjson
@@ -14,7 +15,9 @@ import orjson
 from items_service.cache import JUST_WRITTEN, Cache, Cached
 from items_service.database import Item, Role, Store, Write
 from items_service.hot import HotAnswers
-from items_service.upstream import Upstream
+from items_service.upstream import Details, Upstream
+
+Asked = Callable[[int], Coroutine[Any, Any, Details]]
 
 
 class NoItem(Exception):
@@ -43,7 +46,7 @@ class Items:
         if cached is None:
             return await asyncio.shield(self._miss(item_id))  # one that leaves does not end it for the others
         if cached is JUST_WRITTEN:
-            return await self.fresh(item_id, "primary")
+            return await self._compose(item_id, "primary", "bypass", details=self._upstream.shared_details)
         self._hot.keep(item_id, cached.body)
         self._renew(item_id, cached)
         return Answer(cached.body, "hit")
@@ -91,17 +94,19 @@ class Items:
             await self._cache.fill(item_id, answer.body)
         return answer
 
-    async def _compose(self, item_id: int, source: Role, cache: str, after: Write | None = None) -> Answer:
+    async def _compose(
+        self, item_id: int, source: Role, cache: str, after: Write | None = None, details: Asked | None = None
+    ) -> Answer:
         related_id = item_id + self._database.step
         ids = (item_id, related_id)
-        details = [asyncio.create_task(self._upstream.details(one)) for one in ids]
+        asked = [asyncio.create_task((details or self._upstream.details)(one)) for one in ids]
         try:
             items, role, *_ = await self._database.read(source, *ids, after=after)
             if item_id not in items:
                 raise NoItem
-            main, related = [await one for one in details]
+            main, related = [await one for one in asked]
         finally:
-            for one in details:
+            for one in asked:
                 one.cancel()
         body = orjson.dumps(
             {

@@ -13,7 +13,7 @@ from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
@@ -87,6 +87,10 @@ async def database_unavailable(request: Request, error: Exception) -> Response:
     return JSON({"error": "The database is unavailable, try again"}, 503, headers={"Retry-After": "1"})
 
 
+async def client_left(request: Request, error: Exception) -> Response:
+    return Response(status_code=499)  # for those who watch; it reaches nobody
+
+
 async def server_error(request: Request, error: Exception) -> Response:
     return JSON({"error": "Internal server error"}, 500)
 
@@ -122,6 +126,7 @@ def create_app(settings: Settings) -> ASGIApp:
         exception_handlers={
             HTTPException: http_error,
             DatabaseUnavailable: database_unavailable,
+            ClientDisconnect: client_left,
             Exception: server_error,
         },
         max_body_size=MAX_BODY,

@@ -36,7 +36,7 @@ class MemcachedServer:
     async def fill(self, key: str, value: bytes, seconds: int) -> None:
         async with self._connected() as client:
             there = await client.gets(key.encode())
-            with suppress(emcache.NotStoredStorageCommandError):  # somebody was faster
+            with suppress(emcache.StorageCommandError):  # somebody was faster, or it is gone
                 if there is None:
                     await client.add(key.encode(), value, exptime=seconds)
                 elif there.value and there.cas is not None:

@@ -12,7 +12,7 @@ import os
 import time
 from bisect import bisect_left
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from starlette.exceptions import HTTPException
@@ -217,7 +217,8 @@ def forget_the_dead() -> None:
     for path in Path(directory).glob("gauge_live*_*.db") if directory else ():
         pid = path.stem.rpartition("_")[2]
         if not Path("/proc", pid).exists():
-            mark_process_dead(pid, directory)  # type: ignore[no-untyped-call]  # the library has no types here
+            with suppress(FileNotFoundError):  # another worker was faster
+                mark_process_dead(pid, directory)  # type: ignore[no-untyped-call]  # the library has no types here
 
 
 async def metrics(request: Request) -> Response:

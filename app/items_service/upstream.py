@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import Counter
 from datetime import timedelta
@@ -35,6 +36,7 @@ class Upstream:
         timeout = timedelta(seconds=settings.upstream_timeout)
         self._url = settings.upstream_url
         self._breaker = Breaker("the external API", FAILURES)
+        self._under_way: dict[int, asyncio.Task[Details]] = {}
         self.calls: Counter[str] = Counter()  # by outcome
         # httpx costs nine times as much for each call, over this very transport too, and its own pool slows down with
         # the number of calls under way (bench/upstream_client.py)
@@ -64,6 +66,14 @@ class Upstream:
         details = await self._call(item_id)
         self.calls["ok" if details.ok else "error"] += 1
         return details
+
+    async def shared_details(self, item_id: int) -> Details:
+        """The same, by one call for all who ask while it is under way."""
+        call = self._under_way.get(item_id)
+        if call is None:
+            call = self._under_way[item_id] = asyncio.create_task(self.details(item_id))
+            call.add_done_callback(lambda _: self._under_way.pop(item_id))
+        return await asyncio.shield(call)  # one that leaves does not end it for the others
 
     async def _call(self, item_id: int) -> Details:
         try:

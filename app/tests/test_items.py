@@ -89,6 +89,20 @@ def test_equal_requests_share_one_answer(service: Service, external: External, i
     assert external.calls == 2
 
 
+def test_an_item_just_written_is_read_by_each_and_asks_for_its_details_once(
+    service: Service, external: External, item_id: int
+) -> None:
+    with service.client() as client:
+        client.put(f"/items/{item_id}", json={"name": "new"})
+    calls = external.calls
+    external.latency = 2
+    with ThreadPoolExecutor(8) as executor:
+        answers = list(executor.map(lambda _: httpx.get(f"{service.url}/items/{item_id}", timeout=10), range(8)))
+    assert {(answer.headers["X-Cache"], answer.headers["X-Database"]) for answer in answers} == {("bypass", "primary")}
+    assert {answer.json()["main_item"]["name"] for answer in answers} == {"new"}
+    assert external.calls - calls == 2
+
+
 def test_one_that_leaves_does_not_end_the_answer_of_the_others(
     service: Service, external: External, item_id: int
 ) -> None:

@@ -90,6 +90,12 @@ def test_a_request_is_a_trace_with_all_that_it_asked(
     assert attributes["http.route"].string_value == "/items/{id}"
     assert external.traces[-1] and external.traces[-1].split("-")[1] == REQUEST_ID
 
+    with service.client() as client:
+        answers = [client.get(f"/items/{item_id}").headers["X-Cache"] for _ in range(20)]
+    assert answers.count("hit") > 10  # of them some from memory, which the router never sees
+    wait_for(lambda: sum(span.parent_span_id == b"" for span in observer.spans()) > 20, "the traces", 5)
+    assert {span.name for span in observer.spans() if span.parent_span_id == b""} <= {"GET /items/{id}", "GET /livez"}
+
 
 def test_a_part_of_the_requests_is_traced_where_their_ids_are_uuids(serve: Serve, observer: Observer) -> None:
     service = serve(

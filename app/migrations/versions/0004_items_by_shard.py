@@ -10,7 +10,10 @@ depends_on = None
 
 def upgrade() -> None:
     with op.get_context().autocommit_block():
-        op.execute("CREATE INDEX CONCURRENTLY IF NOT EXISTS items_shard ON items ((id & 255), id)")
+        op.execute(
+            "DROP INDEX CONCURRENTLY IF EXISTS items_shard"
+        )  # what is left of one that was cut off is never used
+        op.execute("CREATE INDEX CONCURRENTLY items_shard ON items ((id & 255), id)")
 
 
 def downgrade() -> None:

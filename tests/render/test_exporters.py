@@ -77,11 +77,14 @@ def test_of_a_unit_the_process_counts_that_is_nearest_to_its_limit(tmp_path: Pat
     process(tmp_path, 12, "app.service", 2, 64)
     process(tmp_path, 13, "user.slice", 60, 64)
     process(tmp_path, 14, "ssh.service", 6, 1)
+    process(tmp_path, 15, r"worker@a\x2db.service", 1, 10)
     assert list(host_metrics.open_files(tmp_path)) == [
         'stack_unit_open_files{unit="app.service"} 2',
         'stack_unit_open_files_limit{unit="app.service"} 64',
         'stack_unit_open_files{unit="haproxy.service"} 9',
         'stack_unit_open_files_limit{unit="haproxy.service"} 1000',
+        r'stack_unit_open_files{unit="worker@a\\x2db.service"} 1',
+        r'stack_unit_open_files_limit{unit="worker@a\\x2db.service"} 10',
     ]
 
 
@@ -101,12 +104,21 @@ def test_the_end_of_a_certificate_is_read(tmp_path: Path) -> None:
 
 def test_the_last_backup_of_each_type_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [("full", 100), ("diff", 200), ("full", 300)]
-    info = [{"backup": [{"type": kind, "timestamp": {"stop": stop}} for kind, stop in rows]}]
-    monkeypatch.setattr(host_metrics, "output", lambda *_: json.dumps(info))
-    assert list(host_metrics.backups("main")) == [
+    made = [{"type": kind, "error": False, "timestamp": {"stop": stop}} for kind, stop in rows]
+    broken = {"type": "full", "error": True, "timestamp": {"stop": 400}}
+    monkeypatch.setattr(host_metrics, "output", lambda *_: json.dumps([{"backup": [*made, broken]}]))
+    last: dict[str, int] = {}
+    known = [
         'stack_backup_timestamp_seconds{cluster="main",type="diff"} 200',
         'stack_backup_timestamp_seconds{cluster="main",type="full"} 300',
     ]
+    assert list(host_metrics.backups("main", last)) == known
+
+    def away(*_: str) -> str:
+        raise OSError("the repository is away")
+
+    monkeypatch.setattr(host_metrics, "output", away)
+    assert host_metrics.gather([lambda: host_metrics.backups("main", last)], set()) == known
 
 
 @pytest.mark.parametrize("state", ["# comment\nLAST_CURSOR=s=1;i=2\n", "", None])

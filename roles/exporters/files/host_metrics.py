@@ -43,19 +43,20 @@ def open_files(proc: Path = Path("/proc")) -> Lines:
         if not process.name.isdigit():
             continue
         try:
-            unit = UNIT.search((process / "cgroup").read_text())
+            found = UNIT.search((process / "cgroup").read_text())
             limit = LIMIT.search((process / "limits").read_text())
-            if unit is None or limit is None:
+            if found is None or limit is None:
                 continue
             number = len(os.listdir(process / "fd"))
         except OSError:
             continue  # it has ended
         if number > int(limit[1]):
             continue  # one that is to open none any more, as sshd before a login
-        known = most.get(unit[1], (0, 1))
+        known = most.get(found[1], (0, 1))
         if number / int(limit[1]) >= known[0] / known[1]:
-            most[unit[1]] = number, int(limit[1])
-    for unit_name, (number, maximum) in sorted(most.items()):
+            most[found[1]] = number, int(limit[1])
+    for unit, (number, maximum) in sorted(most.items()):
+        unit_name = unit.replace("\\", r"\\")  # as systemd escapes, with what escapes here too
         yield f'stack_unit_open_files{{unit="{unit_name}"}} {number}'
         yield f'stack_unit_open_files_limit{{unit="{unit_name}"}} {maximum}'
 
@@ -67,15 +68,17 @@ def certificates(folder: Path) -> Lines:
         yield f'stack_certificate_not_after_seconds{{path="{path}"}} {ends.timestamp():.0f}'
 
 
-def backups(stanza: str) -> Lines:
-    """When the last backup of each type was complete."""
+def backups(stanza: str, last: dict[str, int]) -> Lines:
+    """When the last backup of each type was complete; ``last`` has what was known while the repository answered."""
     info = ("pgbackrest", f"--stanza={stanza}", "--output=json", "--log-level-file=off", "info")
-    last: dict[str, int] = {}
-    for found in json.loads(output("runuser", "-u", "postgres", "--", *info)):
-        for backup in found["backup"]:
-            last[backup["type"]] = max(last.get(backup["type"], 0), backup["timestamp"]["stop"])
-    for kind, stop in sorted(last.items()):
-        yield f'stack_backup_timestamp_seconds{{cluster="{stanza}",type="{kind}"}} {stop}'
+    try:
+        for found in json.loads(output("runuser", "-u", "postgres", "--", *info)):
+            for backup in found["backup"]:
+                if not backup.get("error"):
+                    last[backup["type"]] = max(last.get(backup["type"], 0), backup["timestamp"]["stop"])
+    finally:
+        for kind, stop in sorted(last.items()):
+            yield f'stack_backup_timestamp_seconds{{cluster="{stanza}",type="{kind}"}} {stop}'
 
 
 def pgbouncer(port: int) -> Lines:
@@ -101,7 +104,8 @@ def gather(parts: list[Callable[[], Lines]], said: set[str]) -> list[str]:
     lines = []
     for part in parts:
         try:
-            lines += list(part())
+            for line in part():
+                lines.append(line)
         except (OSError, ValueError, subprocess.TimeoutExpired) as error:
             if str(error) not in said:
                 said.add(str(error))
@@ -133,7 +137,8 @@ def main() -> None:
     if given.certificates:
         seldom.append(lambda: certificates(given.certificates))
     if given.stanza:
-        seldom.append(lambda: backups(given.stanza))
+        last: dict[str, int] = {}
+        seldom.append(lambda: backups(given.stanza, last))
     said: set[str] = set()
     slow: list[str] = []
     due = 0.0

@@ -7,8 +7,9 @@
 
   end=$(($(date +%s) + seconds))
   while [ "$(date +%s)" -lt "$end" ] && [ -n "$(sql "SELECT 1 FROM pg_stat_wal_receiver WHERE status = 'streaming'")" ]; do sleep 1; done
+  # After a restart without a primary the receiver is at the beginning of its file, and what was replayed is beyond.
   sql "SELECT json_build_object(
-    'received', pg_wal_lsn_diff(coalesce(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()), '0/0')::bigint,
+    'received', pg_wal_lsn_diff(greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()), '0/0')::bigint,
     'streams_from', (SELECT sender_host FROM pg_stat_wal_receiver WHERE status = 'streaming'))"
   exit
 } </dev/null

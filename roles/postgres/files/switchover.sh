@@ -29,8 +29,8 @@ sys.exit(not any(row["Member"] == sys.argv[1] and row["Role"] in ("Sync Standby"
   # What is on disk already, the shutdown has not to write while others wait.
   sql postgres -c CHECKPOINT >/dev/null
   # Their backends: those of clients that are killed sleep on, with their locks.
-  release="SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'switchover'"
-  trap 'sql postgres -c "$release" >/dev/null 2>&1 || true' EXIT
+  release() { sql postgres -c "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'switchover'" >/dev/null 2>&1 || true; }
+  trap release EXIT
   for database in $(sql postgres -c "SELECT datname FROM pg_database WHERE datallowconn AND NOT datistemplate"); do
     tables=$(sql "$database" -c "SELECT string_agg(oid::regclass::text, ', ') FROM pg_class
       WHERE relkind IN ('r', 'p') AND relpersistence = 'p' AND relnamespace::regnamespace::text NOT IN ('pg_catalog', 'information_schema')")

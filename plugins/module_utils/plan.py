@@ -133,7 +133,7 @@ def limits(fleet: Mapping[str, Any], account: Mapping[str, Any], counts: Mapping
     result = derive(fleet, account, counts)
     found = [(result["requests_in_flight"], result["binding"])]
     if fleet["fleet_front"] == "nodebalancer":
-        kind = fleet["fleet_front_type"]
+        kind = account["front"].get("type") or fleet["fleet_front_type"]
         found.append((NODEBALANCER_CONNECTIONS[kind], f"a {kind} NodeBalancer's concurrent connections"))
     return min(found)
 

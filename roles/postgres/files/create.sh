@@ -42,7 +42,7 @@
   sync "$partial"
   mv -T "$partial" "$data"
   sync "${data%/*}"
-  # What rejoin.sh had put aside.
-  rm -rf "$data.former"
+  # What rejoin.sh had put aside; beside a new cluster it may be the last copy.
+  [ $# -eq 2 ] || rm -rf "$data.former"
   exit
 } </dev/null

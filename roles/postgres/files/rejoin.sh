@@ -14,8 +14,20 @@
     esac
   }
   fork() { printf '%s\n' "$said" | sed -n "s/.*servers diverged at WAL location \([0-9A-F/]*\) on timeline \([0-9]*\).*/\\$1/p"; }
+  # The timelines that it has written since the fork, and where each begins.
+  since() {
+    last=$(LC_ALL=C "$bin/pg_controldata" -D "$data" | sed -n "s/^Latest checkpoint's TimeLineID: *//p")
+    echo "$(fork 2) $(fork 1)"
+    [ "$last" = "$(fork 2)" ] || awk -v fork="$(fork 2)" -v last="$last" \
+      '/^[0-9]/ { if (at) print $1, at; at = $1 >= fork ? $2 : "" } END { if (at) print last, at }' \
+      "$data/pg_wal/$(printf %08X "$last").history"
+  }
   # What it had acknowledged, and the new primary never got.
-  lost() { as_postgres "$bin/pg_waldump" -p "$data/pg_wal" -t "$(fork 2)" -s "$(fork 1)" -r Transaction 2>/dev/null | grep -c COMMIT || true; }
+  lost() {
+    since | while read -r timeline at; do
+      as_postgres "$bin/pg_waldump" -p "$data/pg_wal" -t "$timeline" -s "$at" -r Transaction 2>/dev/null </dev/null || true
+    done | grep -c COMMIT || true
+  }
 
   systemctl stop "$unit"
   said=

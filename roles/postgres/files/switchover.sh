@@ -1,4 +1,4 @@
-# shellcheck shell=sh
+# shellcheck shell=sh disable=SC2317
 # switchover.sh NAME BIN PORT UNIT CLUSTER PATRONI REST CERTIFICATE KEY CA CANDIDATE: if NAME, this host, is primary, ends that while
 # writers wait, so that none is cut off between its commit and its answer. With PATRONI, its configuration, CANDIDATE (empty: the best
 # replica) is primary then, asked for at REST, its API; without, the server is stopped and its replicas have all it wrote. Prints the new

@@ -38,7 +38,8 @@ def topology(states: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     if initialised and not primaries:
         raise TopologyError(
             f"Of this cluster only replicas are left ({', '.join(initialised)}): its primary is not in the inventory "
-            "or does not answer. Bring it back, or, with manual failover, run promote.yml; no other is initialised beside them."
+            "or does not answer. Bring it back, or, with manual failover, run promote.yml; no other is initialised "
+            "beside them."
         )
     primary = primaries[0] if primaries else members[0]
     return {"primary": primary, "replicas": [host for host in members if host != primary]}

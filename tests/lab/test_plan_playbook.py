@@ -48,6 +48,15 @@ def test_what_is_free_of_charge_and_the_front_door_are_named(shared: Server, tmp
     assert "What binds: a common NodeBalancer" in said
 
 
+def test_a_front_door_of_another_type_is_refused_before_a_host_is_paid_for(shared: Server, tmp_path: Path) -> None:
+    front = {"fleet_front": "nodebalancer", "fleet_front_type": "premium"}
+    with Account(shared) as account:
+        account.add("/nodebalancers", label="planned", region="de-fra-2", type="common", tags=["planned", "front"])
+        refused = play("plan", tmp_path, shared, **FLEET, **front)
+    assert refused.returncode == 2
+    assert "Its type cannot change: set fleet_front_type to common, or delete" in " ".join(refused.stdout.split())
+
+
 def test_it_counts_with_what_a_load_test_has_measured(shared: Server, tmp_path: Path) -> None:
     measured = {"app_server": {"requests_per_core": 500, "request_kib": 32}}
     run = play("plan", tmp_path, shared, **FLEET, capacity_measured=measured)

@@ -10,9 +10,8 @@ depends_on = None
 
 def upgrade() -> None:
     with op.get_context().autocommit_block():
-        op.execute(
-            "DROP INDEX CONCURRENTLY IF EXISTS items_shard"
-        )  # what is left of one that was cut off is never used
+        # what is left of one that was cut off is never used
+        op.execute("DROP INDEX CONCURRENTLY IF EXISTS items_shard")
         op.execute("CREATE INDEX CONCURRENTLY items_shard ON items ((id & 255), id)")
 
 

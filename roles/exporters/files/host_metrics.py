@@ -43,20 +43,20 @@ def open_files(proc: Path = Path("/proc")) -> Lines:
         if not process.name.isdigit():
             continue
         try:
-            found = UNIT.search((process / "cgroup").read_text())
+            unit = UNIT.search((process / "cgroup").read_text())
             limit = LIMIT.search((process / "limits").read_text())
-            if found is None or limit is None:
+            if unit is None or limit is None:
                 continue
             number = len(os.listdir(process / "fd"))
         except OSError:
             continue  # it has ended
         if number > int(limit[1]):
             continue  # one that is to open none any more, as sshd before a login
-        known = most.get(found[1], (0, 1))
+        known = most.get(unit[1], (0, 1))
         if number / int(limit[1]) >= known[0] / known[1]:
-            most[found[1]] = number, int(limit[1])
-    for unit, (number, maximum) in sorted(most.items()):
-        unit_name = unit.replace("\\", r"\\")  # as systemd escapes, with what escapes here too
+            most[unit[1]] = number, int(limit[1])
+    for name, (number, maximum) in sorted(most.items()):
+        unit_name = name.replace("\\", r"\\")  # as systemd escapes, with what escapes here too
         yield f'stack_unit_open_files{{unit="{unit_name}"}} {number}'
         yield f'stack_unit_open_files_limit{{unit="{unit_name}"}} {maximum}'
 
@@ -104,7 +104,7 @@ def gather(parts: list[Callable[[], Lines]], said: set[str]) -> list[str]:
     lines = []
     for part in parts:
         try:
-            for line in part():
+            for line in part():  # what it says before it fails counts
                 lines.append(line)
         except (OSError, ValueError, subprocess.TimeoutExpired) as error:
             if str(error) not in said:

@@ -22,7 +22,7 @@
       '/^[0-9]/ { if (at) print $1, at; at = $1 >= fork ? $2 : "" } END { if (at) print last, at }' \
       "$data/pg_wal/$(printf %08X "$last").history"
   }
-  # What it had acknowledged, and the new primary never got.
+  # What it had acknowledged, and the new primary never got. pg_waldump fails where the WAL ends, and grep where nothing is lost.
   lost() {
     since | while read -r timeline at; do
       as_postgres "$bin/pg_waldump" -p "$data/pg_wal" -t "$timeline" -s "$at" -r Transaction 2>/dev/null </dev/null || true

@@ -28,7 +28,7 @@ sys.exit(not any(row["Member"] == sys.argv[1] and row["Role"] in ("Sync Standby"
   fi
   # What is on disk already, the shutdown has not to write while others wait.
   sql postgres -c CHECKPOINT >/dev/null
-  # Their backends: those of clients that are killed sleep on, with their locks.
+  # By their backends: those of clients that are killed sleep on, with their locks. A server that has stopped has none.
   release() { sql postgres -c "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'switchover'" >/dev/null 2>&1 || true; }
   trap release EXIT
   for database in $(sql postgres -c "SELECT datname FROM pg_database WHERE datallowconn AND NOT datistemplate"); do

@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, Literal, NamedTuple, Protocol
 
+import psycopg
 import sqlalchemy as sa
 from sqlalchemy import event, exc
 from sqlalchemy.dialects.postgresql import ARRAY, REGCLASS
@@ -345,7 +346,7 @@ def _engine(settings: Settings, keywords: dict[str, Any]) -> AsyncEngine:
     # libpq's own keywords instead of an SQLAlchemy URL: only libpq reads lists of hosts
     engine = create_async_engine(
         "postgresql+psycopg://",
-        connect_args=CONNECT_DEFAULTS | keywords,
+        connect_args={**CONNECT_DEFAULTS, **keywords, "async_creator_fn": _connect},
         isolation_level="AUTOCOMMIT",
         hide_parameters=True,  # of what an error says
         pool_size=settings.database_pool_size,
@@ -363,6 +364,24 @@ def _engine(settings: Settings, keywords: dict[str, Any]) -> AsyncEngine:
             context.is_disconnect = True
 
     return engine
+
+
+async def _connect(conninfo: str, **keywords: Any) -> psycopg.AsyncConnection:
+    """A connection, which is made to the end and closed where whoever asks for it waits no longer.
+
+    psycopg leaves such a one open until Python looks for cycles, beyond what the pool may have.
+    """
+    connecting = asyncio.create_task(psycopg.AsyncConnection.connect(conninfo, **keywords))
+    try:
+        return await asyncio.shield(connecting)
+    except asyncio.CancelledError:
+        connecting.add_done_callback(_close)
+        raise
+
+
+def _close(connecting: asyncio.Task[psycopg.AsyncConnection]) -> None:
+    if not connecting.cancelled() and not connecting.exception():
+        connecting.result().pgconn.finish()
 
 
 async def _rows(

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,6 +12,8 @@ import pytest
 from conftest import Engine, Serve, Service, Services, wait_for
 
 from items_service.cache import TIMEOUT
+from items_service.database import Database
+from items_service.settings import Settings
 
 UNAVAILABLE = {"error": "The database is unavailable, try again"}
 
@@ -167,6 +171,35 @@ def test_read_only_primary_and_recovery(serve: Serve, services: Services) -> Non
         # the server takes a moment to end one that was thrown away
         wait_for(lambda: len(admin.execute(backends).fetchall()) == 1, "the pool to be of one connection")
         assert admin.execute(backends).fetchall() != [before], "the connection that was read-only is still in the pool"
+
+
+def test_a_connection_that_nobody_waits_for_any_longer_is_closed(
+    services: Services, environment: dict[str, str]
+) -> None:
+    settings = Settings.from_environment(environment | {"DATABASE_WRITE_URL": services.database_url()})
+    postmaster = "$(head -1 /data/primary/postmaster.pid)"
+
+    def sockets() -> set[str]:
+        own = (os.readlink(entry) for entry in os.scandir("/proc/self/fd") if os.path.lexists(entry))
+        return {name for name in own if name.startswith("socket:")}
+
+    async def give_up() -> None:
+        async with Database(settings) as database:
+            before = sockets()
+            services.shell(f"kill -STOP {postmaster}")
+            try:
+                with pytest.raises(TimeoutError) as error:
+                    async with asyncio.timeout(0.3):
+                        await database.check_write()
+                assert sockets() > before
+            finally:
+                services.shell(f"kill -CONT {postmaster}")
+            async with asyncio.timeout(5):
+                while sockets() != before:
+                    await asyncio.sleep(0.05)
+            del error  # until here it holds the frames of all that was half made, as a cycle does
+
+    asyncio.run(give_up())
 
 
 def test_a_write_waits_for_a_primary(serve: Serve, services: Services) -> None:

@@ -346,7 +346,7 @@ def _engine(settings: Settings, keywords: dict[str, Any]) -> AsyncEngine:
     # libpq's own keywords instead of an SQLAlchemy URL: only libpq reads lists of hosts
     engine = create_async_engine(
         "postgresql+psycopg://",
-        connect_args={**CONNECT_DEFAULTS, **keywords, "async_creator_fn": _connect},
+        connect_args=CONNECT_DEFAULTS | keywords | {"async_creator_fn": _connect},
         isolation_level="AUTOCOMMIT",
         hide_parameters=True,  # of what an error says
         pool_size=settings.database_pool_size,

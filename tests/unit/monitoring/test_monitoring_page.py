@@ -131,7 +131,7 @@ def test_marks_say_what_happened_and_when(page: str, browser: Chrome) -> None:
         lambda _: any("deploy 3f6c0b9a41de" in text for text in texts(browser, "#events text"))
     )
     browser.get(f"{page}?from=1000000&to=1003600")
-    WebDriverWait(browser, 30).until(
-        lambda _: "1970" in browser.execute_script("return new Date(time.from * 1000).toISOString()")
-    )
+    # said once the marks of that time are drawn
+    WebDriverWait(browser, 30).until(lambda _: " to " in browser.find_element(By.ID, "says").text)
+    assert "1970" in browser.execute_script("return new Date(time.from * 1000).toISOString()")
     assert texts(browser, "#events text") == []

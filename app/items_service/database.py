@@ -31,6 +31,7 @@ from items_service.tracing import span
 STATEMENT_TIMEOUT = 3  # seconds, kept by the server
 GATHER = 0.001  # seconds a read waits for others that share its statement, which costs many times what one more id does
 TOTAL_TIMEOUT = 5  # seconds for connection and statement together, kept here: a frozen server keeps nothing
+WRITE_TIMEOUT = 10  # of a write, which may have to wait for the next primary first, for 4 s and more
 REPLICA_TIMEOUT = 2  # seconds after which the primary is asked instead
 COOL_DOWN = 1.0  # seconds without another try of the replicas
 
@@ -256,20 +257,22 @@ class Database:
         if shard is not None:
             number = sa.func.nextval(sa.cast(f"items_shard_{shard}", REGCLASS))
             values = {**values, "id": number * SHARDS + shard}
-        (row,) = await _rows(self._write, sa.insert(items).values(values).returning(items, TRANSACTION))
+        new = sa.insert(items).values(values).returning(items, TRANSACTION)
+        (row,) = await _rows(self._write, new, limit=WRITE_TIMEOUT)
         return self._written(row)
 
     async def update(self, item_id: int, values: Item) -> Written | None:
         new = sa.update(items).where(items.c.id == item_id).values(**values, version=items.c.version + 1)
         new = new.returning(items, TRANSACTION)
         if not self._sharded:
-            rows = await _rows(self._write, new)
+            rows = await _rows(self._write, new, limit=WRITE_TIMEOUT)
             return self._written(rows[0]) if rows else None
         # no row may also mean that the shard is away, as the same snapshot tells
         shard = shard_of(item_id)
         updated = new.cte("updated")
         place = sa.select(shards.c.owned).where(shards.c.id == shard).subquery()
-        rows = await _rows(self._write, sa.select(updated, place).select_from(place.outerjoin(updated, sa.true())))
+        both = sa.select(updated, place).select_from(place.outerjoin(updated, sa.true()))
+        rows = await _rows(self._write, both, limit=WRITE_TIMEOUT)
         if not rows or not rows[0].owned:
             raise ShardAway(f"shard {shard} is not on {self._name}")
         return self._written(rows[0]) if rows[0].id else None

@@ -12,7 +12,7 @@ import pytest
 from conftest import Engine, Serve, Service, Services, wait_for
 
 from items_service.cache import TIMEOUT
-from items_service.database import Database
+from items_service.database import TOTAL_TIMEOUT, WRITE_TIMEOUT, Database
 from items_service.settings import Settings
 
 UNAVAILABLE = {"error": "The database is unavailable, try again"}
@@ -154,7 +154,11 @@ def test_read_only_primary_and_recovery(serve: Serve, services: Services) -> Non
     backends = "SELECT pid FROM pg_stat_activity WHERE application_name = 'read_only_test'"
     address = services.database_url(query="&application_name=read_only_test")
     service = serve(DATABASE_WRITE_URL=address, DATABASE_POOL_SIZE="1", DATABASE_MAX_OVERFLOW="0")
-    with services.connect() as admin, service.client() as client:
+    with (
+        services.connect() as admin,
+        service.client() as client,
+        concurrent.futures.ThreadPoolExecutor() as executor,
+    ):
         assert client.post("/items", json={"name": "before"}).status_code == 201
         [before] = admin.execute(backends).fetchall()
         admin.execute("ALTER SYSTEM SET default_transaction_read_only = on")
@@ -162,12 +166,15 @@ def test_read_only_primary_and_recovery(serve: Serve, services: Services) -> Non
             admin.execute("SELECT pg_reload_conf()")
             lost = {"status": "degraded", "lost": ["database_write"]}
             wait_for(lambda: service.ready() == lost, "the loss of the primary to be reported")
-            assert_unavailable(client.post("/items", json={"name": "during"}))
+            early = executor.submit(client.post, "/items", json={"name": "too early"})
+            time.sleep(WRITE_TIMEOUT - TOTAL_TIMEOUT - 0.5)
+            late = executor.submit(client.post, "/items", json={"name": "waits longer than a read"})
+            assert_unavailable(early.result())
         finally:
             admin.execute("SET default_transaction_read_only = off")
             admin.execute("ALTER SYSTEM RESET default_transaction_read_only")
             admin.execute("SELECT pg_reload_conf()")
-        wait_for(lambda: client.post("/items", json={"name": "after"}).status_code == 201, "writes to work again")
+        assert late.result().status_code == 201
         # the server takes a moment to end one that was thrown away
         wait_for(lambda: len(admin.execute(backends).fetchall()) == 1, "the pool to be of one connection")
         assert admin.execute(backends).fetchall() != [before], "the connection that was read-only is still in the pool"

@@ -24,7 +24,7 @@ import websockets.asyncio.client
 import websockets.exceptions
 from among_clients import LIMIT, AmongClients, until_input_ends
 
-TIMEOUT = 10.0
+TIMEOUT = 15.0  # seconds; longer than the service takes to give up
 PAUSE = 0.1  # seconds between two requests of one client
 KEPT_FAILURES = 20
 DIFFERENT = 20  # numbers that take the place of {} in a path

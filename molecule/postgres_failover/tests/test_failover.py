@@ -128,7 +128,7 @@ def test_a_full_disk_stops_writes_alone_until_there_is_room(fleet: Fleet, ssh: S
             time.sleep(15)
             host.check_output(f"rm {DATA}/filler")
         eventually(
-            lambda: httpx.post(f"{fleet.front_door}/items", json={"name": "room"}, timeout=6).is_success, 60, "writes"
+            lambda: httpx.post(f"{fleet.front_door}/items", json={"name": "room"}, timeout=15).is_success, 60, "writes"
         )
     reads.check()
     host.check_output(ON_ITS_OWN_DISK)

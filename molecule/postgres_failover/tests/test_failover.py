@@ -19,7 +19,7 @@ import yaml
 from conftest import INVENTORY, PROJECT, SECRETS, Fleet, eventually, play, read_fleet
 
 sys.path.insert(0, str(PROJECT / "tests/drills"))
-from fleets import Ssh, accounted, leader, lose_power, members, ssh_words, whole
+from fleets import Account, Ssh, accounted, leader, lose_power, members, ssh_words, whole
 from traffic import Traffic
 
 OFF = 60  # seconds that a host without power stays off
@@ -53,10 +53,10 @@ def ssh(fleet: Fleet) -> Ssh:
 
 
 @contextmanager
-def nothing_lost(fleet: Fleet, ssh: Ssh) -> Iterator[None]:
+def nothing_lost(fleet: Fleet, ssh: Ssh) -> Iterator[Account]:
     """Write all the while, until all members are back; nothing that was acknowledged is lost."""
-    with accounted(ssh, fleet.front_door, lambda: leader(ssh)):
-        yield
+    with accounted(ssh, fleet.front_door, lambda: leader(ssh)) as account:
+        yield account
         eventually(lambda: whole(ssh), 180, "all members back")
 
 
@@ -72,13 +72,14 @@ def test_three_members_agree(fleet: Fleet, ssh: Ssh) -> None:
 def test_a_switchover_fails_no_request(fleet: Fleet, ssh: Ssh) -> None:
     former = leader(ssh)
     with (
-        nothing_lost(fleet, ssh),
+        nothing_lost(fleet, ssh) as account,
         Traffic(fleet.front_door, "--get", "/items/1", "--post", "/items", "--body", ITEM) as traffic,
     ):
         run = play("switchover")
         assert run.returncode == 0, run.stdout[-4000:]
         assert moved_from(ssh, former)
     traffic.check()
+    assert account.report and set(account.report.outcomes) == {"ok"}, account.report
 
 
 def test_the_primarys_host_loses_its_power(fleet: Fleet, ssh: Ssh) -> None:
@@ -219,16 +220,17 @@ def test_another_ca_is_refused_before_a_host_stops_believing_the_others(fleet: F
     assert whole(ssh)
 
 
-def test_members_that_restart_lose_nothing_and_leave_the_primary_where_it_was(fleet: Fleet, ssh: Ssh) -> None:
+def test_members_that_restart_fail_no_write_and_leave_the_primary_where_it_was(fleet: Fleet, ssh: Ssh) -> None:
     primary = leader(ssh)
     settings = INVENTORY / "group_vars/all/settings.yml"
     settings.write_text("postgres_settings: {autovacuum_max_workers: 4}\n")
     try:
-        with nothing_lost(fleet, ssh):
+        with nothing_lost(fleet, ssh) as account:
             run = play("rejoin")
     finally:
         settings.unlink()
     assert run.returncode == 0, run.stdout[-4000:]
+    assert account.report and set(account.report.outcomes) == {"ok"}, account.report
     assert leader(ssh) == primary
     for name in fleet.names("postgres"):
         shown = fleet.host(name).check_output("runuser -u postgres -- psql -XAtc 'show autovacuum_max_workers'")

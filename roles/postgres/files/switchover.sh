@@ -49,6 +49,9 @@ SELECT pid, query FROM pg_stat_activity." >&2
       sleep 0.1
     done
   done
+  # The shutdown ends the newest connection first. One from before the locks would outlive them, write, and be cut off from its answer; so
+  # all connect anew, and wait behind them.
+  sql postgres -c "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'client backend' AND usename <> current_user" >/dev/null
 
   if [ -z "$patroni" ]; then
     systemctl stop "$unit"
